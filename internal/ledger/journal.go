@@ -1,0 +1,286 @@
+package ledger
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// The journal is a text file. Each line is eight hexadecimal digits, the CRC-32C
+// of what follows the blank after them, and an event in JSON. A line that a crash
+// cut short fails its checksum; so does one that was tampered with by accident.
+
+type event struct {
+	Time   time.Time `json:"time"`
+	Op     string    `json:"op"`
+	Domain string    `json:"domain"`
+	ID     string    `json:"id,omitempty"`
+	Source string    `json:"source,omitempty"`
+	Body   string    `json:"body,omitempty"`
+}
+
+const (
+	opPublish = "publish"
+	opForget  = "forget"
+	opHeld    = "held" // senders may hold a replaced policy until Time; written when the journal is begun anew
+)
+
+// spare is how many lines of history the journal carries along at least before it
+// is begun anew with what is still of use; the old one is kept beside it.
+const spare = 100_000
+
+// maxLine is longer than a line can be: a policy of 64 KiB, escaped, and names.
+const maxLine = 1 << 20
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func encode(to *bytes.Buffer, ev event) error {
+	line, err := json.Marshal(ev)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(to, "%08x %s\n", crc32.Checksum(line, castagnoli), line)
+	return nil
+}
+
+func decode(line []byte) (ev event, ok bool) {
+	if len(line) < 10 || line[8] != ' ' {
+		return ev, false
+	}
+	sum, err := strconv.ParseUint(string(line[:8]), 16, 32)
+	if err != nil || uint32(sum) != crc32.Checksum(line[9:], castagnoli) {
+		return ev, false
+	}
+	return ev, json.Unmarshal(line[9:], &ev) == nil && (ev.Op == opPublish || ev.Op == opForget || ev.Op == opHeld)
+}
+
+// catchUp reads what the journal has gained since the last time.
+func (l *Ledger) catchUp() error {
+	f, err := os.Open(l.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		l.lost = l.file != nil
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("ledger: %w", err)
+	}
+	defer f.Close()
+	return l.readFrom(f)
+}
+
+// readFrom reads what f has that was not read yet. A journal that another process
+// began anew is read from its start, in place of what was known. One that was
+// emptied, cut or taken away says nothing: what this process knows is the truth
+// then, and the next flush writes all of it.
+func (l *Ledger) readFrom(f *os.File) error {
+	fi, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("ledger: %w", err)
+	}
+	switch known := l.file != nil; {
+	case known && (fi.Size() == 0 || os.SameFile(l.file, fi) && fi.Size() < l.offset):
+		l.lost = l.offset > 0
+		return nil
+	case !known || !os.SameFile(l.file, fi):
+		l.offset, l.lines = 0, 0
+		l.entries, l.held = make(map[string]*Entry), make(map[string]time.Time)
+		defer func() {
+			for _, ev := range l.pending {
+				l.apply(ev)
+			}
+		}()
+	}
+	l.file, l.lost = fi, false
+	if fi.Size() == l.offset {
+		return nil
+	}
+	if _, err := f.Seek(l.offset, io.SeekStart); err != nil {
+		return fmt.Errorf("ledger: %w", err)
+	}
+	r := bufio.NewReaderSize(f, maxLine)
+	for {
+		line, err := r.ReadSlice('\n')
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			l.offset += int64(len(line)) // no line of ours: its rest fails too
+			l.damaged("a line is too long")
+			continue
+		case errors.Is(err, io.EOF):
+			return nil // what is left was cut short; the next append mends it
+		case err != nil:
+			return fmt.Errorf("ledger: reading %q: %w", l.path, err)
+		}
+		l.offset += int64(len(line))
+		l.lines++
+		if ev, ok := decode(line[:len(line)-1]); ok {
+			l.apply(ev)
+		} else {
+			l.damaged("fails its checksum")
+		}
+	}
+}
+
+func (l *Ledger) damaged(what string) {
+	const most = 20 // enough for a person to see
+	if len(l.damage) < most {
+		l.damage = append(l.damage, fmt.Sprintf("line %d of %s: %s", l.lines, l.path, what))
+	}
+}
+
+// flush appends what is pending, and syncs it.
+func (l *Ledger) flush(now time.Time) error {
+	if len(l.pending) == 0 && !l.lost {
+		return nil
+	}
+	if err := l.append(now); err != nil {
+		return fmt.Errorf("ledger: %w", err)
+	}
+	l.pending = nil
+	return nil
+}
+
+func (l *Ledger) append(now time.Time) error {
+	if err := os.MkdirAll(l.Dir(), 0o750); err != nil {
+		return err
+	}
+	f, err := l.lock()
+	if err != nil {
+		return err
+	}
+	defer f.Close() // unlocks
+	if err := l.readFrom(f); err != nil {
+		return err
+	}
+	if l.lost {
+		return l.renew(now)
+	}
+	var b bytes.Buffer
+	// What a crash left behind has no end of line; it must not swallow ours. A
+	// write that failed half-way is cut off, so that trying again writes no twin.
+	if fi, err := f.Stat(); err != nil {
+		return err
+	} else if fi.Size() > l.offset {
+		if err := f.Truncate(l.offset); err != nil {
+			return err
+		}
+	}
+	for _, ev := range l.pending {
+		if err := encode(&b, ev); err != nil {
+			return err
+		}
+	}
+	if _, err := f.WriteAt(b.Bytes(), l.offset); err != nil {
+		return errors.Join(err, f.Truncate(l.offset))
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if l.offset == 0 {
+		if err := syncDir(l.Dir()); err != nil {
+			return err
+		}
+	}
+	l.offset += int64(b.Len())
+	l.lines += len(l.pending)
+	if l.lines > 2*len(l.entries)+spare {
+		return l.renew(now)
+	}
+	return nil
+}
+
+// lock opens the journal and takes it for this process alone. It is held for a
+// few writes only. A journal that was begun anew meanwhile is opened again.
+func (l *Ledger) lock() (*os.File, error) {
+	for {
+		f, err := os.OpenFile(l.path, os.O_RDWR|os.O_CREATE, 0o640)
+		if err != nil {
+			return nil, err
+		}
+		if err := flock(f); err != nil {
+			f.Close()
+			return nil, err
+		}
+		held, err1 := f.Stat()
+		now, err2 := os.Stat(l.path)
+		if err1 == nil && err2 == nil && os.SameFile(held, now) {
+			return f, nil
+		}
+		f.Close()
+		if err1 != nil {
+			return nil, err1
+		}
+	}
+}
+
+func flock(f *os.File) error {
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+		if err != syscall.EINTR {
+			return err
+		}
+	}
+}
+
+// renew begins the journal anew with what is published or still held, and keeps
+// the old one beside it for the record. The caller holds the lock on the old one.
+func (l *Ledger) renew(now time.Time) error {
+	var b bytes.Buffer
+	lines := 0
+	write := func(ev event) error { lines++; return encode(&b, ev) }
+	for domain, until := range l.held {
+		if !until.After(now) {
+			delete(l.held, domain)
+		} else if err := write(event{Time: until, Op: opHeld, Domain: domain}); err != nil {
+			return err
+		}
+	}
+	for _, e := range l.entries {
+		if err := write(event{Time: e.From, Op: opPublish, Domain: e.Domain, ID: e.ID, Source: e.Source, Body: string(e.Body)}); err != nil {
+			return err
+		}
+	}
+	tmp := l.path + ".new"
+	if err := writeSynced(tmp, b.Bytes()); err != nil {
+		return err
+	}
+	archive := filepath.Join(l.Dir(), "journal-until-"+now.UTC().Format("20060102T150405.000Z"))
+	if err := os.Link(l.path, archive); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, l.path); err != nil {
+		return err
+	}
+	fi, err := os.Stat(l.path)
+	if err != nil {
+		return err
+	}
+	l.file, l.offset, l.lines, l.lost = fi, int64(b.Len()), lines, false
+	return syncDir(l.Dir())
+}
+
+func writeSynced(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

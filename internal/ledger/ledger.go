@@ -1,0 +1,214 @@
+// Package ledger keeps what was published: byte for byte, from when until when.
+// It answers what a domain's last good policy is when its configuration is broken
+// or gone, and from which day on a withdrawn policy may disappear (RFC 8461 §8.3).
+//
+// It is a journal on disk, one line an event, each with a checksum, appended and
+// synced before what it says is served. Several processes may have it open: each
+// appends under a lock and reads first what the others wrote. Losing it loses no
+// policy that is configured; rolling it back could let a withdrawn policy go too
+// early. cmd/mtasts-server is its only caller.
+package ledger
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"mtasts-server/mtasts"
+)
+
+// Entry is what the ledger knows of one domain that is being published.
+type Entry struct {
+	Domain string
+	ID     string
+	Body   []byte // never changed
+	Source string // configuration file that it came from
+	From   time.Time
+	Mode   mtasts.Mode
+	MaxAge time.Duration
+
+	// HeldUntil is until when senders may hold a policy other than none that was
+	// replaced: the maximum over versions of last served + max_age. Zero if there
+	// was none.
+	HeldUntil time.Time
+}
+
+// WithdrawnAt returns from when on the domain may disappear, if its policy is
+// none: no sender holds another one any more (RFC 8461 §8.3). ok is false while
+// another mode is published.
+func (e Entry) WithdrawnAt() (at time.Time, ok bool) {
+	return e.HeldUntil, e.Mode == mtasts.ModeNone
+}
+
+// SendersHoldUntil returns until when senders may hold any policy of the domain
+// other than none, if it were to disappear now.
+func (e Entry) SendersHoldUntil(now time.Time) time.Time {
+	until := e.HeldUntil
+	if e.Mode != mtasts.ModeNone {
+		if t := now.Add(e.MaxAge); t.After(until) {
+			until = t
+		}
+	}
+	return until
+}
+
+// Publication is what Publish records.
+type Publication struct {
+	Domain, ID, Source string
+	Body               []byte
+}
+
+// Ledger is safe for use by several goroutines, and its file by several processes.
+type Ledger struct {
+	path string
+
+	mu      sync.Mutex
+	entries map[string]*Entry // by domain, of what is published
+	held    map[string]time.Time
+	file    os.FileInfo // of the journal as read so far
+	offset  int64       // up to where it was read
+	lines   int
+	pending []event // taken into entries, not on disk yet
+	lost    bool    // the journal was emptied, cut or taken away
+	damage  []string
+	version int
+}
+
+// Open reads the journal in dir, which it makes if need be. With an error the
+// Ledger is there all the same, empty or with what could be read, and goes on
+// trying: policies are served without it.
+func Open(dir string) (*Ledger, error) {
+	l := &Ledger{path: filepath.Join(dir, "journal"), entries: make(map[string]*Entry), held: make(map[string]time.Time)}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return l, fmt.Errorf("ledger: %w", err)
+	}
+	if err := l.catchUp(); err != nil {
+		return l, err
+	}
+	return l, nil
+}
+
+// Dir returns the directory that holds the journal.
+func (l *Ledger) Dir() string { return filepath.Dir(l.path) }
+
+// Version changes whenever the entries do.
+func (l *Ledger) Version() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.version
+}
+
+// Len returns how many domains are published.
+func (l *Ledger) Len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.entries)
+}
+
+// Lookup returns the entry of a domain that is published.
+func (l *Ledger) Lookup(domain string) (Entry, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.entries[domain]; e != nil {
+		return *e, true
+	}
+	return Entry{}, false
+}
+
+// All returns the entries of all domains that are published, in no order.
+func (l *Ledger) All() []Entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := make([]Entry, 0, len(l.entries))
+	for _, e := range l.entries {
+		all = append(all, *e)
+	}
+	return all
+}
+
+// Damage returns what of the journal could not be believed, in words for a log.
+func (l *Ledger) Damage() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.damage
+}
+
+// Refresh takes in what other processes appended.
+func (l *Ledger) Refresh() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.catchUp()
+}
+
+// Publish records that from now on these policies are served, and returns once
+// that is safely on disk. What is recorded already costs nothing. With an error
+// the entries are taken in all the same, and the next Publish or Flush tries to
+// write them again.
+func (l *Ledger) Publish(now time.Time, ps []Publication) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range ps {
+		if e := l.entries[p.Domain]; e == nil || e.ID != p.ID || e.Source != p.Source {
+			l.add(event{Time: now.UTC(), Op: opPublish, Domain: p.Domain, ID: p.ID, Source: p.Source, Body: string(p.Body)})
+		}
+	}
+	return l.flush(now)
+}
+
+// Forget records that a domain is no longer published.
+func (l *Ledger) Forget(now time.Time, domain string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.entries[domain] != nil {
+		l.add(event{Time: now.UTC(), Op: opForget, Domain: domain})
+	}
+	return l.flush(now)
+}
+
+// Flush writes what could not be written before, or was lost since.
+func (l *Ledger) Flush(now time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.flush(now)
+}
+
+func (l *Ledger) add(ev event) {
+	l.apply(ev)
+	l.pending = append(l.pending, ev)
+}
+
+// apply changes the entries as the event says.
+func (l *Ledger) apply(ev event) {
+	l.version++
+	if ev.Op == opHeld {
+		l.held[ev.Domain] = ev.Time
+		return
+	}
+	old := l.entries[ev.Domain]
+	if old != nil && old.Mode != mtasts.ModeNone && (ev.Op == opForget || ev.ID != old.ID) {
+		if until := ev.Time.Add(old.MaxAge); until.After(l.held[ev.Domain]) {
+			l.held[ev.Domain] = until
+		}
+	}
+	if ev.Op == opForget {
+		delete(l.entries, ev.Domain)
+		return
+	}
+	p, err := mtasts.Parse([]byte(ev.Body))
+	if err != nil || mtasts.ID([]byte(ev.Body)) != ev.ID {
+		l.damage = append(l.damage, fmt.Sprintf("the policy of %q does not fit its id", ev.Domain))
+		return
+	}
+	e := &Entry{Domain: ev.Domain, ID: ev.ID, Source: ev.Source, From: ev.Time, Mode: p.Mode, HeldUntil: l.held[ev.Domain]}
+	e.MaxAge = time.Duration(p.MaxAge) * time.Second
+	if old != nil && old.ID == ev.ID {
+		e.Body, e.From = old.Body, old.From
+	} else {
+		e.Body = []byte(ev.Body)
+	}
+	l.entries[ev.Domain] = e
+}
