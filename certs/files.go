@@ -1,0 +1,270 @@
+package certs
+
+import (
+	"cmp"
+	"context"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// maxFiles bounds what is read: a pair for each of 100,000 hosts, and some.
+	maxFiles = 500_000
+
+	// maxDirs bounds what is offered to be watched; whoever has more directories
+	// than this waits for the poll.
+	maxDirs = 4096
+)
+
+// files is a directory of PEM files that somebody else keeps fresh, as certbot or
+// a Kubernetes secret. How the files are called and spread means nothing:
+// certificate and key belong together when their public keys are the same, and a
+// certificate is for the hosts that it names.
+type files struct {
+	dir    string
+	log    *slog.Logger
+	now    func() time.Time
+	shared *interner
+
+	mu       sync.Mutex
+	read     map[string]*pemFile // by path
+	dirs     []string
+	pairs    map[string][]*pair // by name in the certificate: "mta-sts.example.com", "*.example.com"
+	keyless  map[string]string  // the same for certificates whose key is missing: their path
+	problems map[string]string  // by host
+	said     map[string]string  // by path: what was logged last
+}
+
+// pair is a certificate with its key, and where it was found.
+type pair struct {
+	*certificate
+	path string
+}
+
+// openFiles reads dir, which must be readable.
+func openFiles(dir string, log *slog.Logger, now func() time.Time) (*files, error) {
+	f := &files{dir: dir, log: log, now: now, shared: newInterner(), read: map[string]*pemFile{}, said: map[string]string{}}
+	if _, err := os.ReadDir(dir); err != nil {
+		return nil, fmt.Errorf("reading the directory of PEM files: %w", err)
+	}
+	f.reload()
+	return f, nil
+}
+
+// reload reads what changed in the directory. A file that cannot be used is told
+// once, and costs nothing but itself.
+func (f *files) reload() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	read := make(map[string]*pemFile, len(f.read))
+	dirs := []string{f.dir}
+	changed := false
+	seen := 0
+	err := filepath.WalkDir(f.dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			f.warn(path, err)
+			return nil
+		case strings.HasPrefix(d.Name(), ".") && path != f.dir:
+			// Kubernetes' ..data and its kin are reached by the links beside
+			// them; editors and writers hide what is not ready.
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		case d.IsDir():
+			if path != f.dir && len(dirs) < maxDirs {
+				dirs = append(dirs, path)
+			}
+			return nil
+		}
+		info, err := os.Stat(path) // through links, as certbot's
+		if err != nil || !info.Mode().IsRegular() {
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				f.warn(path, err)
+			}
+			return nil
+		}
+		if seen++; seen > maxFiles {
+			return fmt.Errorf("more than %d files: those after %q are not read", maxFiles, path)
+		}
+		old := f.read[path]
+		if old != nil && old.unchanged(info) {
+			read[path] = old
+			return nil
+		}
+		changed = true
+		read[path] = readPEM(path, info, f.now())
+		if err := read[path].err; err != nil {
+			f.warn(path, err)
+		} else {
+			delete(f.said, path)
+		}
+		return nil
+	})
+	if err != nil {
+		f.warn(f.dir, err)
+	}
+	if !changed && len(read) == len(f.read) && f.pairs != nil {
+		return
+	}
+	f.read, f.dirs = read, dirs
+	f.match()
+}
+
+// warn logs what is wrong with a file, once for each kind of trouble.
+func (f *files) warn(path string, err error) {
+	if text := errorText(err); f.said[path] != text {
+		f.said[path] = text
+		f.log.Warn("a certificate file is not usable", "file", path, "err", text)
+	}
+}
+
+// match finds the key of each certificate.
+func (f *files) match() {
+	keys := map[string]crypto.Signer{}
+	for _, file := range f.read {
+		for _, key := range file.keys {
+			keys[publicKey(key.Public())] = key
+		}
+	}
+	f.pairs, f.keyless = map[string][]*pair{}, map[string]string{}
+	for _, path := range slices.Sorted(maps.Keys(f.read)) {
+		file := f.read[path]
+		if file.leaf == nil || file.err != nil || file.leaf.IsCA || !forServers(file.leaf) {
+			continue
+		}
+		key := keys[publicKey(file.leaf.PublicKey)]
+		var p *pair
+		if key != nil {
+			p = &pair{path: path, certificate: newCertificate(
+				tls.Certificate{Certificate: file.chain, PrivateKey: key, Leaf: file.leaf}, issuerName(file.leaf), f.shared)}
+		}
+		for _, name := range file.leaf.DNSNames {
+			name = normalHost(name)
+			if p == nil {
+				f.keyless[name] = path
+			} else {
+				f.pairs[name] = append(f.pairs[name], p)
+			}
+		}
+	}
+}
+
+// issuerName is how the certificate's issuer calls itself. It is from outside.
+func issuerName(leaf *x509.Certificate) string {
+	return errorText(errors.New(cmp.Or(leaf.Issuer.CommonName, strings.Join(leaf.Issuer.Organization, " "), leaf.Issuer.String())))
+}
+
+// pick gives each host of t the best certificate for it. Where the files have none
+// that is good now, a host keeps what it has.
+func (f *files) pick(t table) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := f.now()
+	problems := map[string]string{}
+	for host, s := range t {
+		cur := s.cert.Load()
+		best := f.best(host, now)
+		usable := best != nil && !best.expired(now) && !best.notBefore.After(now)
+		if best != nil && (usable || cur == nil || cur.expired(now)) {
+			s.cert.Store(best.certificate)
+		}
+		s.looked.Store(true)
+		if !usable {
+			problems[host] = f.explain(host, best, cur, now)
+			if f.problems[host] != problems[host] {
+				f.log.Warn("no good certificate file for a host", "host", host, "err", problems[host])
+			}
+		}
+	}
+	f.problems = problems
+}
+
+// best is the pair to use for host, nil for none: one that is valid now before one
+// that is not, the youngest before others, and the one with the longer chain where
+// there are several copies.
+func (f *files) best(host string, now time.Time) *pair {
+	var best *pair
+	rank := func(p *pair) int {
+		if p.expired(now) || p.notBefore.After(now) {
+			return 0
+		}
+		return 1
+	}
+	_, parent, _ := strings.Cut(host, ".")
+	for _, name := range []string{host, "*." + parent} {
+		for _, p := range f.pairs[name] {
+			if best == nil || cmp.Or(cmp.Compare(rank(p), rank(best)), p.notBefore.Compare(best.notBefore), len(p.tls.Certificate)-len(best.tls.Certificate)) > 0 {
+				best = p
+			}
+		}
+	}
+	return best
+}
+
+// explain says why host has no good certificate in the files.
+func (f *files) explain(host string, best *pair, cur *certificate, now time.Time) string {
+	var why string
+	_, parent, _ := strings.Cut(host, ".")
+	switch {
+	case best != nil && best.expired(now):
+		why = fmt.Sprintf("the certificate in %q expired on %s", best.path, best.notAfter.UTC().Format(time.RFC3339))
+	case best != nil:
+		why = fmt.Sprintf("the certificate in %q is not valid before %s", best.path, best.notBefore.UTC().Format(time.RFC3339))
+	case f.keyless[host] != "" || f.keyless["*."+parent] != "":
+		why = fmt.Sprintf("no file has the private key of the certificate in %q", cmp.Or(f.keyless[host], f.keyless["*."+parent]))
+	default:
+		why = fmt.Sprintf("no certificate below %q names %q or %q", f.dir, host, "*."+parent)
+	}
+	if cur != nil && !cur.expired(now) {
+		why += "; the one in use stays"
+	}
+	return why
+}
+
+// problem is what is wrong with host's files, "" for nothing.
+func (f *files) problem(host string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.problems[host]
+}
+
+// Reload reads the directory of the source files again, where it changed. For other
+// sources it does nothing.
+func (m *Manager) Reload() {
+	if m.files == nil {
+		return
+	}
+	m.files.reload()
+	m.repick(context.Background())
+}
+
+// repick gives each host the certificate that is best now.
+func (m *Manager) repick(context.Context) {
+	m.manage.Lock()
+	defer m.manage.Unlock()
+	m.files.pick(*m.hosts.Load())
+}
+
+// WatchDirs lists the directories whose changes call for a Reload.
+func (m *Manager) WatchDirs() []string {
+	if m.files == nil {
+		return nil
+	}
+	m.files.mu.Lock()
+	defer m.files.mu.Unlock()
+	return slices.Clone(m.files.dirs)
+}

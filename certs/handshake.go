@@ -1,0 +1,130 @@
+package certs
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"strings"
+)
+
+const (
+	// alpnProto marks the handshakes by which a CA checks TLS-ALPN-01
+	// (RFC 8737 §6.2).
+	alpnProto = "acme-tls/1"
+
+	// challengePath is where a CA looks for HTTP-01 (RFC 8555 §8.3).
+	challengePath = "/.well-known/acme-challenge/"
+)
+
+// responder answers a CA that checks our control of a host.
+type responder interface {
+	// challengeCert is what TLS-ALPN-01 is answered with, nil for nothing.
+	challengeCert(host string) *tls.Certificate
+	// keyAuthorization is what HTTP-01 is answered with.
+	keyAuthorization(host, token string) (string, bool)
+}
+
+// GetCertificate is for tls.Config. It returns nil, and no error, where there is
+// no certificate: without a server name, for a host that is not ours, for one
+// that has none yet. crypto/tls then ends the handshake with unrecognized_name.
+//
+// It reads memory, except for the first handshake of a host after a start, which
+// may come before the scheduler has read the host's file. It never waits for a CA.
+func (m *Manager) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if hello.ServerName == "" {
+		return nil, nil
+	}
+	s := (*m.hosts.Load()).find(hello.ServerName)
+	if s == nil {
+		return nil, nil
+	}
+	if len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == alpnProto {
+		if m.responder == nil || m.o.DisableTLSALPN01 {
+			return nil, nil
+		}
+		return m.responder.challengeCert(s.host), nil
+	}
+	c := s.cert.Load()
+	if c == nil && !s.looked.Load() {
+		c = m.readCold(hello.Context(), s)
+	}
+	if c == nil {
+		return nil, nil
+	}
+	return &c.tls, nil
+}
+
+// readCold reads s from storage. Those who ask for it at the same time share one
+// read, and who hangs up stops waiting for it.
+func (m *Manager) readCold(ctx context.Context, s *slot) *certificate {
+	done := m.cold.DoChan(s.host, func() (any, error) {
+		if c := s.cert.Load(); c != nil || s.looked.Load() {
+			return c, nil
+		}
+		// Not with ctx: others wait for it too.
+		limited, cancel := context.WithTimeout(context.Background(), lookLimit)
+		defer cancel()
+		c, err := m.engine.stored(limited, s.host)
+		if err == nil {
+			s.cert.CompareAndSwap(nil, c)
+		}
+		// Errors are the scheduler's to tell: it is about to read the same.
+		s.looked.Store(true)
+		return s.cert.Load(), nil
+	})
+	var gone <-chan struct{}
+	if ctx != nil {
+		gone = ctx.Done()
+	}
+	select {
+	case r := <-done:
+		return r.Val.(*certificate)
+	case <-gone:
+		return nil
+	}
+}
+
+// NextProtos lists what to add to tls.Config.NextProtos.
+func (m *Manager) NextProtos() []string {
+	if m.responder == nil || m.o.DisableTLSALPN01 {
+		return nil
+	}
+	return []string{alpnProto}
+}
+
+// HTTPHandler answers HTTP-01 for our hosts, from memory, and leaves everything
+// else to next. It belongs on port 80.
+func (m *Manager) HTTPHandler(next http.Handler) http.Handler {
+	if m.responder == nil || m.o.DisableHTTP01 {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, ok := strings.CutPrefix(r.URL.Path, challengePath)
+		if !ok || (r.Method != http.MethodGet && r.Method != http.MethodHead) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		s := (*m.hosts.Load()).find(hostOnly(r.Host))
+		if s == nil {
+			next.ServeHTTP(w, r)
+			return
+		}
+		auth, ok := m.responder.keyAuthorization(s.host, token)
+		if !ok {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/octet-stream") // RFC 8555 §8.3
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		_, _ = w.Write([]byte(auth))
+	})
+}
+
+// hostOnly strips the port from a Host header.
+func hostOnly(s string) string {
+	if host, _, err := net.SplitHostPort(s); err == nil {
+		return host
+	}
+	return s
+}

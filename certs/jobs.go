@@ -1,0 +1,209 @@
+package certs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+)
+
+// do does t's job and notes what came of it, except when and what is next. A
+// panic below costs this attempt, not the certificates of everybody else.
+func (s *scheduler) do(ctx context.Context, t *task) {
+	defer func() {
+		if r := recover(); r != nil {
+			err := fmt.Errorf("%w: %v", errPanic, r)
+			s.log.Error("panic while getting a certificate", "host", t.slot.host, "err", err, "stack", string(debug.Stack()))
+			s.note(t, func() { s.orderFailed(t, nil, err) })
+		}
+	}()
+	switch t.job {
+	case jobLook:
+		s.look(ctx, t)
+	case jobOrder:
+		s.order(ctx, t)
+	case jobAsk:
+		s.ask(ctx, t)
+	}
+}
+
+// note calls f with the mutex held, unless the host has left.
+func (s *scheduler) note(t *task, f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !t.gone {
+		f()
+	}
+}
+
+// look reads what storage has for the host.
+func (s *scheduler) look(ctx context.Context, t *task) {
+	c, err := s.engine.stored(ctx, t.slot.host)
+	missing := errors.Is(err, fs.ErrNotExist) || errors.Is(err, errUnusable)
+	switch {
+	case errors.Is(err, errUnusable):
+		s.log.Warn("a stored certificate is of no use: it will be asked for anew", "host", t.slot.host, "err", errorText(err))
+	case err != nil && !missing && ctx.Err() == nil:
+		s.log.Warn("a stored certificate cannot be read", "host", t.slot.host, "err", errorText(err))
+	}
+	if err == nil {
+		t.slot.cert.CompareAndSwap(nil, c)
+	}
+	t.slot.looked.Store(true)
+	s.note(t, func() {
+		now := s.now()
+		switch {
+		case err == nil:
+			s.known(t, c, now)
+			t.resume(now)
+		case missing:
+			t.looked, t.lookFailed, t.retryAt = true, 0, time.Time{}
+			if t.failures == 0 {
+				t.lastError = ""
+			}
+			t.resume(now)
+		default:
+			t.lookFailed++
+			t.retryAt = now.Add(lookWait(t.lookFailed))
+			t.lastError = errorText(err)
+		}
+	})
+}
+
+// resume applies what is remembered of failures before a restart: the host waits
+// in the lane of those who failed, and its CA's limits are kept.
+func (t *task) resume(now time.Time) {
+	if t.failures == 0 {
+		return
+	}
+	if t.retryAt = t.lastAttempt.Add(restartGap); t.retryAt.After(now.Add(restartGap)) {
+		t.retryAt = now.Add(restartGap) // the clock was set back meanwhile
+	}
+	if t.cert && t.renewAt.After(t.retryAt) { // it got one elsewhere
+		t.failures, t.lastError = 0, ""
+	}
+}
+
+// known notes the certificate that is at hand now.
+func (s *scheduler) known(t *task, c *certificate, now time.Time) {
+	t.looked, t.cert, t.noWindow = true, true, false
+	t.lookFailed, t.askFailed = 0, 0
+	t.window, t.chance = window{}, rand.Float64()
+	t.renewAt = renewTime(c, t.window, t.chance)
+	t.askAt = now.Add(firstAsk(c.lifetime(), rand.Float64()))
+	if t.failures == 0 {
+		t.lastError = ""
+	}
+}
+
+// order asks for a certificate. What is handed out changes only for a new one.
+func (s *scheduler) order(ctx context.Context, t *task) {
+	cur := t.slot.cert.Load()
+	c, err := s.engine.order(ctx, t.slot.host, cur)
+	if c == nil && err == nil {
+		err = errors.New("the certificate source returned nothing")
+	}
+	if c != nil {
+		t.slot.cert.Store(c)
+	}
+	s.note(t, func() {
+		switch {
+		case c == nil && errors.Is(ctx.Err(), context.Canceled): // the program ends
+		case c == nil:
+			s.orderFailed(t, cur, err)
+		default:
+			s.orderDone(t, cur, c, err)
+		}
+	})
+}
+
+// orderDone notes a new certificate. err is what kept it from being stored.
+func (s *scheduler) orderDone(t *task, cur, c *certificate, err error) {
+	now := s.now()
+	t.lastAttempt = now
+	if cur == nil {
+		s.obtained.Add(1)
+	} else {
+		s.renewed.Add(1)
+	}
+	s.changed = s.changed || t.failures > 0
+	failures := t.failures
+	t.failures = 0
+	s.known(t, c, now)
+	if err != nil {
+		t.lastError = errorText(err)
+		s.log.Error("a new certificate could not be stored: it is handed out from memory", "host", t.slot.host, "err", t.lastError)
+	}
+	if !t.renewAt.After(now) {
+		// Renewing at once would go on for ever and eat up the CA's limits.
+		t.failures = failures
+		s.orderFailed(t, c, fmt.Errorf("the new certificate is to be renewed already, it is valid from %s until %s: is this clock right?",
+			c.notBefore.UTC().Format(time.RFC3339), c.notAfter.UTC().Format(time.RFC3339)))
+		return
+	}
+	s.log.Info("got a certificate", "host", t.slot.host, "issuer", c.issuer, "expires", c.notAfter, "renew", t.renewAt)
+}
+
+// orderFailed notes a failed attempt. cur is the certificate at hand.
+func (s *scheduler) orderFailed(t *task, cur *certificate, err error) {
+	now := s.now()
+	t.failures++
+	t.lastAttempt, t.lastError = now, errorText(err)
+	var life time.Duration
+	if cur != nil {
+		life = cur.lifetime()
+	}
+	t.looked = true
+	t.retryAt = now.Add(retryWait(t.failures, life, rand.Float64()))
+	s.failed.Add(1)
+	s.changed = true
+	args := []any{"host", t.slot.host, "err", t.lastError, "failures", t.failures, "next", t.retryAt}
+	switch {
+	case cur == nil:
+		s.log.Warn("no certificate yet", args...)
+	case cur.expired(now):
+		s.log.Error("the certificate has expired and could not be renewed", args...)
+	default:
+		s.log.Warn("the certificate could not be renewed: the present one is handed out on", append(args, "expires", cur.notAfter)...)
+	}
+}
+
+// ask asks the CA when the certificate should be renewed.
+func (s *scheduler) ask(ctx context.Context, t *task) {
+	cur := t.slot.cert.Load()
+	w, err := s.engine.window(ctx, cur)
+	s.note(t, func() {
+		now := s.now()
+		switch {
+		case errors.Is(err, errors.ErrUnsupported):
+			t.noWindow = true
+			return
+		case err != nil:
+			t.askFailed++
+			s.askFailed.Add(1)
+			s.log.Debug("the CA does not say when to renew", "host", t.slot.host, "err", errorText(err))
+		default:
+			t.askFailed = 0
+			s.asked.Add(1)
+			s.take(t, cur, w)
+		}
+		t.askAt = now.Add(nextAsk(w, t.askFailed, now, rand.Float64()))
+	})
+}
+
+// take notes the CA's window.
+func (s *scheduler) take(t *task, cur *certificate, w window) {
+	moved := !w.start.Equal(t.window.start) || !w.end.Equal(t.window.end)
+	t.window = w
+	if !moved {
+		return
+	}
+	before := t.renewAt
+	t.renewAt = renewTime(cur, w, t.chance)
+	if w.why != "" || t.renewAt.Before(before.Add(-cur.lifetime()/6)) {
+		s.log.Warn("the CA wants the certificate renewed early", "host", t.slot.host, "at", t.renewAt, "why", errorText(errors.New(w.why)))
+	}
+}

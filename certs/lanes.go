@@ -1,0 +1,148 @@
+package certs
+
+import (
+	"container/heap"
+	"runtime"
+	"time"
+)
+
+// job is what the scheduler has to do for a host.
+type job int
+
+const (
+	jobLook  job = iota // read what storage has
+	jobOrder            // ask the CA for a certificate
+	jobAsk              // ask the CA when the certificate should be renewed
+)
+
+// lane is a queue of hosts for which something is due now. Lanes are served in
+// the order of their numbers, each up to its share of the slots, so that no kind
+// of trouble takes all slots from those who have none.
+type lane int
+
+const (
+	laneLook       lane = iota // what is on the disk is the first thing to know
+	laneRenew                  // renewals, the first to expire first
+	laneAsk                    // renewal information
+	laneRenewAgain             // renewals that failed before
+	laneFresh                  // hosts without a certificate
+	laneFreshAgain             // the same, failed before
+	laneCount
+)
+
+// share is how many of slots a lane may hold at a time.
+//
+// A failing host often holds its slot for long (the CA waits for its connection
+// to time out), hence only half for all who failed before: whoever comes new
+// finds a slot. New hosts leave an eighth, so that a queue of 100,000 of them,
+// which lasts for weeks under a CA's limits, does not shut out those who failed
+// once. Reading and parsing is bound by processors, asking by politeness.
+func (l lane) share(slots int) int {
+	switch l {
+	case laneLook:
+		return max(1, min(slots/2, runtime.GOMAXPROCS(0)))
+	case laneAsk:
+		return max(1, slots/4)
+	case laneRenewAgain, laneFreshAgain:
+		return max(1, slots/2)
+	case laneFresh:
+		return max(1, slots-slots/8)
+	}
+	return slots
+}
+
+// counter is the lane whose running jobs l's share is counted with: the two
+// lanes of those who failed have one share together.
+func (l lane) counter() lane {
+	if l == laneRenewAgain {
+		return laneFreshAgain
+	}
+	return l
+}
+
+// task is what the scheduler knows of a host. The scheduler's mutex guards it.
+type task struct {
+	slot *slot
+
+	// What is next: job at due, or, once it is due, waiting in lane by rank.
+	job   job
+	due   time.Time
+	rank  time.Time
+	seq   uint64 // those of equal rank in the order in which they came
+	queue *queue // where it waits; nil: nowhere, as its job is running
+	index int    // its place there
+
+	looked   bool      // storage was read
+	cert     bool      // there is a certificate, even an expired one
+	noWindow bool      // the CA has no renewal information for it
+	renewAt  time.Time // when the certificate is to be renewed
+	askAt    time.Time // when to ask for renewal information
+	retryAt  time.Time // when to try again after a failure
+	window   window
+	chance   float64 // drawn once for each certificate
+
+	failures    int // orders that failed one after the other
+	lookFailed  int
+	askFailed   int
+	lastAttempt time.Time // when the last order ended
+	lastError   string
+
+	cancel func() // ends the running job; nil: none is running
+	gone   bool   // the host left while its job was running
+}
+
+// queue is a heap of tasks.
+type queue struct {
+	tasks []*task
+	less  func(a, b *task) bool
+}
+
+func byDue(a, b *task) bool { return a.due.Before(b.due) }
+
+func byRank(a, b *task) bool {
+	if c := a.rank.Compare(b.rank); c != 0 {
+		return c < 0
+	}
+	return a.seq < b.seq
+}
+
+func (q *queue) Len() int           { return len(q.tasks) }
+func (q *queue) Less(i, j int) bool { return q.less(q.tasks[i], q.tasks[j]) }
+
+func (q *queue) Swap(i, j int) {
+	q.tasks[i], q.tasks[j] = q.tasks[j], q.tasks[i]
+	q.tasks[i].index, q.tasks[j].index = i, j
+}
+
+func (q *queue) Push(x any) {
+	t := x.(*task)
+	t.index, t.queue = len(q.tasks), q
+	q.tasks = append(q.tasks, t)
+}
+
+func (q *queue) Pop() any {
+	last := len(q.tasks) - 1
+	t := q.tasks[last]
+	q.tasks[last], q.tasks = nil, q.tasks[:last]
+	t.queue = nil
+	return t
+}
+
+func (q *queue) add(t *task) { heap.Push(q, t) }
+
+// first returns the task whose turn it is, nil where there is none.
+func (q *queue) first() *task {
+	if len(q.tasks) == 0 {
+		return nil
+	}
+	return q.tasks[0]
+}
+
+func (q *queue) take() *task { return heap.Pop(q).(*task) }
+
+// leave takes t out of the queue that it waits in.
+func (t *task) leave() {
+	if t.queue != nil {
+		heap.Remove(t.queue, t.index)
+	}
+}

@@ -1,0 +1,275 @@
+package certs
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// engine gets certificates, one host at a time. Its methods are called from many
+// goroutines, but order never twice at a time for one host. They return soon
+// after their context is done.
+type engine interface {
+	// stored returns what storage has for host. The error is fs.ErrNotExist
+	// or errUnusable where there is nothing of use; any other one means that
+	// storage could not be read.
+	stored(ctx context.Context, host string) (*certificate, error)
+
+	// order asks for a certificate, once, and stores it. cur is the one at
+	// hand, nil for none. A certificate beside an error is good, but could
+	// not be stored.
+	order(ctx context.Context, host string, cur *certificate) (*certificate, error)
+
+	// window asks when cur should be renewed. An error that wraps
+	// errors.ErrUnsupported means that nobody will ever know.
+	window(ctx context.Context, cur *certificate) (window, error)
+}
+
+const (
+	// orderLimit ends an attempt. A good one takes seconds; 16 of them wait for
+	// each other up to 16 s in certmagic's throttle; a CA gives up a validation
+	// after a minute or so, and there may be two challenges and two CAs.
+	orderLimit = 4 * time.Minute
+
+	// lookLimit ends a read from the local storage, askLimit a question.
+	lookLimit = time.Minute
+	askLimit  = time.Minute
+
+	// maxNap is how long the scheduler sleeps at most: so long a clock that was
+	// set goes unnoticed.
+	maxNap = time.Minute
+
+	// maxDrift is how far wall clock and process clock may part between two
+	// looks before the clock counts as having been set. NTP slews far less.
+	maxDrift = 2 * time.Minute
+)
+
+// scheduler decides which host is worked for, and when: what is due, in its
+// lane's turn, on a bounded number of slots. It knows nothing of ACME.
+type scheduler struct {
+	engine engine
+	slots  int
+	ari    bool
+	log    *slog.Logger
+	now    func() time.Time
+
+	mu      sync.Mutex
+	tasks   map[string]*task
+	waiting *queue // by due time
+	lanes   [laneCount]*queue
+	busy    [laneCount]int // running jobs, by lane.counter
+	running int
+	seq     uint64
+	changed bool // what is to be remembered changed since it was last asked for
+	former  map[string]attempt
+
+	wake chan struct{}
+	wg   sync.WaitGroup
+
+	obtained, renewed, failed, asked, askFailed atomic.Int64
+}
+
+func newScheduler(e engine, slots int, ari bool, log *slog.Logger, now func() time.Time) *scheduler {
+	s := &scheduler{
+		engine: e, slots: slots, ari: ari, log: log,
+		now:     func() time.Time { return now().Round(0) }, // wall clock only: certificates know no other
+		tasks:   map[string]*task{},
+		waiting: &queue{less: byDue},
+		wake:    make(chan struct{}, 1),
+	}
+	for l := range s.lanes {
+		s.lanes[l] = &queue{less: byRank}
+	}
+	return s
+}
+
+// set replaces the set of hosts by those of t. It does not wait for anything.
+func (s *scheduler) set(t table) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for host, old := range s.tasks {
+		if t[host] != old.slot {
+			s.drop(old)
+		}
+	}
+	now := s.now()
+	for host, slot := range t {
+		if s.tasks[host] != nil {
+			continue
+		}
+		task := &task{slot: slot, chance: rand.Float64()}
+		if f, ok := s.former[host]; ok {
+			task.failures, task.lastAttempt, task.lastError = f.Failures, f.Last, f.Error
+		}
+		s.tasks[host] = task
+		s.plan(task, now)
+	}
+	s.poke()
+}
+
+// drop forgets a host: it is not renewed any more, and a running job of it ends.
+func (s *scheduler) drop(t *task) {
+	delete(s.tasks, t.slot.host)
+	t.gone = true
+	t.leave()
+	if t.cancel != nil {
+		t.cancel()
+	}
+	if t.failures > 0 {
+		s.changed = true
+	}
+}
+
+// poke makes run look again.
+func (s *scheduler) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default: // it is going to look anyway
+	}
+}
+
+// run works until ctx is done, and returns once every job has ended.
+func (s *scheduler) run(ctx context.Context) {
+	defer s.wg.Wait()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	wall, began := s.now(), time.Now()
+	for {
+		s.mu.Lock()
+		now := s.now()
+		if drift := now.Sub(wall) - time.Since(began); drift.Abs() > maxDrift {
+			s.log.Warn("the clock was set: planning anew", "by", drift.Round(time.Second).String())
+			s.replan(now)
+		}
+		wall, began = now, time.Now()
+		s.promote(now)
+		s.dispatch(ctx)
+		nap := maxNap
+		if t := s.waiting.first(); t != nil {
+			nap = min(nap, max(t.due.Sub(now), 0))
+		}
+		s.mu.Unlock()
+
+		timer.Reset(nap)
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// promote moves what is due from the waiting queue to its lane.
+func (s *scheduler) promote(now time.Time) {
+	for t := s.waiting.first(); t != nil && !t.due.After(now); t = s.waiting.first() {
+		s.waiting.take()
+		s.lanes[t.lane()].add(t)
+	}
+}
+
+// dispatch starts jobs while there are slots and lanes with a share left.
+func (s *scheduler) dispatch(ctx context.Context) {
+	for l := lane(0); l < laneCount && s.running < s.slots; {
+		t := s.lanes[l].first()
+		if t == nil || s.busy[l.counter()] >= l.share(s.slots) {
+			l++
+			continue
+		}
+		s.lanes[l].take()
+		s.running++
+		s.busy[l.counter()]++
+		jobCtx, cancel := context.WithTimeout(ctx, t.job.limit())
+		t.cancel = cancel
+		s.wg.Go(func() {
+			defer cancel()
+			s.do(jobCtx, t)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.running--
+			s.busy[l.counter()]--
+			t.cancel = nil
+			if !t.gone && ctx.Err() == nil {
+				s.plan(t, s.now())
+			}
+			s.poke()
+		})
+	}
+}
+
+func (j job) limit() time.Duration {
+	switch j {
+	case jobLook:
+		return lookLimit
+	case jobAsk:
+		return askLimit
+	}
+	return orderLimit
+}
+
+// lane is where t waits now that it is due.
+func (t *task) lane() lane {
+	switch {
+	case t.job == jobLook:
+		return laneLook
+	case t.job == jobAsk:
+		return laneAsk
+	case t.cert && t.failures == 0:
+		return laneRenew
+	case t.cert:
+		return laneRenewAgain
+	case t.failures == 0:
+		return laneFresh
+	}
+	return laneFreshAgain
+}
+
+// plan decides what is next for t, and queues it.
+func (s *scheduler) plan(t *task, now time.Time) {
+	t.leave()
+	s.seq++
+	t.seq = s.seq
+	switch {
+	case !t.looked:
+		t.job, t.due = jobLook, t.retryAt
+	case t.failures > 0 || !t.cert:
+		t.job, t.due = jobOrder, t.retryAt
+	case s.ari && !t.noWindow && t.askAt.Before(t.renewAt):
+		t.job, t.due = jobAsk, t.askAt
+	default:
+		t.job, t.due = jobOrder, t.renewAt
+	}
+	t.rank = t.due
+	if c := t.slot.cert.Load(); t.job == jobOrder && c != nil {
+		t.rank = c.notAfter
+	}
+	if t.due.After(now) {
+		s.waiting.add(t)
+	} else {
+		s.lanes[t.lane()].add(t)
+	}
+}
+
+// replan plans all who wait anew, after the clock was set. What was to be done
+// some time from then must not be put off by a year.
+func (s *scheduler) replan(now time.Time) {
+	for _, t := range s.tasks {
+		if t.cancel != nil {
+			continue
+		}
+		if latest := now.Add(maxRetry); t.retryAt.After(latest) {
+			t.retryAt = latest
+		}
+		if latest := now.Add(maxAsk); t.askAt.After(latest) {
+			t.askAt = latest
+		}
+		s.plan(t, now)
+	}
+}
+
+// errPanic stands for an engine that panicked.
+var errPanic = errors.New("internal error")

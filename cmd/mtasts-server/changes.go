@@ -1,0 +1,67 @@
+package main
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+)
+
+// mostLogged is how many domains of one kind a reload names in the log; the counts
+// are always whole.
+const mostLogged = 50
+
+// logChanges says what a reload did: added, changed, refused, gone.
+func (p *publisher) logChanges(old, next plan, first bool) {
+	if first {
+		p.log.Info("policies loaded", "domains", len(next.ids), "kept", len(next.kept))
+		p.logKept(next.kept)
+		p.reminded = p.now()
+		return
+	}
+	var added, changed, gone, mended []string
+	newlyKept := make(map[string]kept)
+	for domain, id := range next.ids {
+		was, served := old.ids[domain]
+		k, isKept := next.kept[domain]
+		before, wasKept := old.kept[domain]
+		switch {
+		case isKept && (!wasKept || before.reason != k.reason || before.detail != k.detail):
+			newlyKept[domain] = k
+		case !served:
+			added = append(added, domain)
+		case was != id:
+			changed = append(changed, domain)
+		case wasKept && !isKept:
+			mended = append(mended, domain)
+		}
+	}
+	for domain := range old.ids {
+		if _, ok := next.ids[domain]; !ok {
+			gone = append(gone, domain)
+		}
+	}
+	for _, kind := range []struct {
+		what    string
+		domains []string
+	}{{"added", added}, {"changed", changed}, {"mended", mended}, {"gone", gone}} {
+		slices.Sort(kind.domains)
+		for _, domain := range kind.domains[:min(mostLogged, len(kind.domains))] {
+			p.log.Info("policy "+kind.what, "domain", domain, "id", cmp.Or(next.ids[domain], old.ids[domain]))
+		}
+	}
+	p.logKept(newlyKept)
+	p.log.Info("reloaded", "added", len(added), "changed", len(changed), "refused", len(newlyKept), "mended", len(mended),
+		"gone", len(gone), "domains", len(next.ids), "kept", len(next.kept))
+}
+
+// logKept shouts about domains that are served only as they last were.
+func (p *publisher) logKept(ks map[string]kept) {
+	names := slices.Sorted(maps.Keys(ks))
+	for _, domain := range names[:min(mostLogged, len(names))] {
+		k := ks[domain]
+		p.log.Warn("serving the last good policy", "domain", domain, "id", k.ID, "reason", string(k.reason), "err", k.why())
+	}
+	if more := len(names) - mostLogged; more > 0 {
+		p.log.Warn("serving the last good policy of more domains", "count", more)
+	}
+}

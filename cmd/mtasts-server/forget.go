@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mtasts-server/mtasts"
+)
+
+const forgetLong = `forget takes a domain off the air whose configuration is gone.
+
+A domain that vanishes from the files is served on, since a file may be deleted by
+accident. The clean way to withdraw a policy is mode = "none" (RFC 8461 §8.3): a
+server then lets the domain go by itself when no sender holds an older policy any
+more. forget is for when that is not wanted, as when the domain moved to another
+host that serves the same policy.
+
+A running server stops serving the domain within a second or so.`
+
+func newForget() *cobra.Command {
+	return &cobra.Command{
+		Use:     "forget DOMAIN...",
+		Short:   "Stop serving a domain that is no longer configured",
+		Long:    forgetLong,
+		Example: "  mtasts-server forget example.com",
+		Args:    atLeastOne("one domain or more"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			domains := make([]string, len(args))
+			for i, arg := range args {
+				var err error
+				if domains[i], err = mtasts.ParseDomain(arg); err != nil {
+					return usageError{err}
+				}
+			}
+			v, err := openView(cmd)
+			if err != nil {
+				return err
+			}
+			for _, domain := range domains {
+				if err := v.forget(cmd.OutOrStdout(), domain, time.Now()); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+func (v *view) forget(out io.Writer, domain string, now time.Time) error {
+	for _, d := range v.snap.Domains {
+		if d.Name == domain {
+			return fmt.Errorf("%q is still configured in %s: remove it there first", domain, d.File)
+		}
+	}
+	e, ok := v.ledger.Lookup(domain)
+	if !ok {
+		return fmt.Errorf("%q is not being served, so there is nothing to forget", domain)
+	}
+	if k := keep(v.snap, e); k.reason != vanished {
+		return fmt.Errorf("%q is still configured, with errors: %s; mend or remove it first", domain, k.why())
+	}
+	if err := v.ledger.Forget(now, domain); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s is forgotten; a running server stops serving it.\n", domain)
+	if until := e.SendersHoldUntil(now); until.After(now) {
+		fmt.Fprintf(out, "Senders may hold its policy until %s: its MX hosts must fit that policy until then.\n", until.UTC().Format("2006-01-02 15:04 MST"))
+	}
+	return nil
+}

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"mtasts-server/certs"
+	"mtasts-server/config"
+	"mtasts-server/internal/ledger"
+	"mtasts-server/mtasts"
+	"mtasts-server/policyserve"
+)
+
+// remind is how often the log repeats which domains are only kept alive.
+const remind = time.Hour
+
+// publisher turns what the files say into what is served. It is the one place where
+// a policy changes, in this order: everything is read and checked, the new policies
+// are written to the ledger, the table is swapped, certificates are asked for. What
+// fails on the way leaves what is served as it was.
+type publisher struct {
+	loader *config.Loader
+	ledger *ledger.Ledger
+	server *policyserve.Server
+	certs  *certs.Manager
+	log    *slog.Logger
+	level  *slog.LevelVar
+	now    func() time.Time
+
+	mu       sync.Mutex // held during look and by those who ask for the outcome
+	started  config.Settings
+	snap     *config.Snapshot
+	version  int // of the ledger
+	plan     plan
+	nextGone time.Time // when a withdrawn domain may disappear; zero for none
+	reminded time.Time
+	reloads  reloads
+	trouble  error // with the ledger
+}
+
+// reloads is what the metrics tell of them.
+type reloads struct {
+	good, bad   int
+	lastGood    bool // the files had no errors
+	lastSuccess time.Time
+}
+
+// plan is what is to be served.
+type plan struct {
+	publications []policyserve.Publication
+	records      []ledger.Publication
+	ids          map[string]string // domain -> id
+	kept         map[string]kept
+	gone         []string
+}
+
+// look publishes what the files say now. Where nothing changed it costs one stat for
+// each file. It returns false if there is no main file to begin with.
+func (p *publisher) look() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.now()
+	snap, ok := p.loader.Load()
+	if !ok {
+		return false
+	}
+	p.keepLedger(now)
+	version := p.ledger.Version()
+	if snap != p.snap || version != p.version || !p.nextGone.IsZero() && !now.Before(p.nextGone) {
+		p.publish(snap, now)
+	}
+	if len(p.plan.kept) > 0 && now.Sub(p.reminded) >= remind {
+		p.reminded = now
+		p.logKept(p.plan.kept)
+	}
+	return true
+}
+
+// keepLedger takes in what the verb forget wrote, and writes what could not be
+// written before. A ledger that is out of order is remembered for /readyz.
+func (p *publisher) keepLedger(now time.Time) {
+	err := errors.Join(p.ledger.Refresh(), p.ledger.Flush(now))
+	p.setTrouble(err)
+}
+
+func (p *publisher) setTrouble(err error) {
+	if (err == nil) != (p.trouble == nil) {
+		if err != nil {
+			p.log.Error("the ledger cannot be written; policies are served on", "err", err)
+		} else {
+			p.log.Info("the ledger can be written again")
+		}
+	}
+	p.trouble = err
+}
+
+func (p *publisher) publish(snap *config.Snapshot, now time.Time) {
+	first := p.snap == nil
+	next := makePlan(snap, p.ledger, now)
+	err := p.ledger.Publish(now, next.records)
+	for _, domain := range next.gone {
+		err = errors.Join(err, p.ledger.Forget(now, domain))
+	}
+	p.setTrouble(err)
+	table, err := policyserve.NewTable(next.publications)
+	if err != nil { // the names are checked and unique: a fault of ours, and no reason to stop serving
+		p.log.Error("the new policies cannot be served; the old ones stay", "err", err)
+		return
+	}
+	p.server.Publish(table)
+	p.certs.Manage(table.Hosts())
+
+	old := p.plan
+	p.plan, p.version = next, p.ledger.Version()
+	p.nextGone = next.nextGone()
+	if snap != p.snap {
+		p.settle(snap, now, first)
+	}
+	p.logChanges(old, next, first)
+	p.snap = snap
+}
+
+// settle takes over the settings that can change while the server runs, and says
+// which can't.
+func (p *publisher) settle(snap *config.Snapshot, now time.Time, first bool) {
+	if err := p.level.UnmarshalText([]byte(snap.Settings.Log.Level)); err != nil {
+		p.log.Error("the log level stays", "err", err) // the loader checked it: a fault of ours
+	}
+	if first {
+		p.started = snap.Settings
+	}
+	for _, key := range needRestart(p.started, snap.Settings) {
+		p.log.Warn("a setting changed that takes effect at the next start only", "key", key)
+	}
+	good := true
+	for _, problem := range snap.Problems {
+		if problem.Severity == mtasts.Error {
+			good = false
+			if first || !slices.Contains(p.snap.Problems, problem) {
+				p.log.Warn("configuration problem", "file", problem.File, "line", problem.Line, "domain", problem.Domain, "err", problem.Message, "fix", problem.Fix)
+			}
+		}
+	}
+	p.reloads.lastGood = good
+	if good {
+		p.reloads.good++
+		p.reloads.lastSuccess = now
+	} else {
+		p.reloads.bad++
+	}
+}
+
+// needRestart names the settings that differ and are read at the start only.
+func needRestart(started, now config.Settings) []string {
+	var keys []string
+	for _, s := range []struct {
+		key      string
+		old, new any
+	}{
+		{"state", started.State, now.State},
+		{"listen", started.Listen, now.Listen},
+		{"certificates", started.Certificates, now.Certificates},
+		{"limits", started.Limits, now.Limits},
+		{"log.format", started.Log.Format, now.Log.Format},
+	} {
+		if !reflect.DeepEqual(s.old, s.new) {
+			keys = append(keys, s.key)
+		}
+	}
+	return keys
+}
+
+// makePlan says what is to be served: each valid domain as configured, and each
+// domain that was published and is not valid now as it was, until it is forgotten
+// or was withdrawn for long enough.
+func makePlan(snap *config.Snapshot, l *ledger.Ledger, now time.Time) plan {
+	n := len(snap.Domains)
+	pl := plan{
+		publications: make([]policyserve.Publication, 0, n),
+		records:      make([]ledger.Publication, 0, n),
+		ids:          make(map[string]string, n),
+		kept:         make(map[string]kept),
+	}
+	for _, d := range snap.Domains {
+		pl.publications = append(pl.publications, policyserve.Publication{Domain: d.Name, Body: d.Body, State: stateCurrent})
+		pl.records = append(pl.records, ledger.Publication{Domain: d.Name, ID: d.ID, Body: d.Body, Source: d.File})
+		pl.ids[d.Name] = d.ID
+	}
+	for _, e := range l.All() {
+		if _, ok := pl.ids[e.Domain]; ok {
+			continue
+		}
+		k := keep(snap, e)
+		if k.gone(now) {
+			pl.gone = append(pl.gone, e.Domain)
+			continue
+		}
+		pl.publications = append(pl.publications, policyserve.Publication{Domain: e.Domain, Body: e.Body, State: stateKept})
+		pl.ids[e.Domain] = e.ID
+		pl.kept[e.Domain] = k
+	}
+	return pl
+}
+
+// nextGone returns when the first withdrawn domain may disappear.
+func (pl *plan) nextGone() (next time.Time) {
+	for _, k := range pl.kept {
+		if at, none := k.WithdrawnAt(); none && k.reason == vanished && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	return next
+}

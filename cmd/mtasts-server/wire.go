@@ -1,0 +1,104 @@
+package main
+
+import (
+	"crypto/x509"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"mtasts-server/certs"
+	"mtasts-server/config"
+	"mtasts-server/policyserve"
+)
+
+// This file turns configuration into the options of the rooms, which know nothing
+// of configuration.
+
+func newLogger(out io.Writer, s config.Log, level slog.Leveler) *slog.Logger {
+	o := &slog.HandlerOptions{Level: level}
+	if s.Format == "json" {
+		return slog.New(slog.NewJSONHandler(out, o))
+	}
+	return slog.New(slog.NewTextHandler(out, o))
+}
+
+// certsOptions reads the files that the settings name.
+func certsOptions(s config.Settings) (certs.Options, error) {
+	c := s.Certificates
+	o := certs.Options{
+		Source:           certs.Source(c.Source),
+		Dir:              filepath.Join(s.State, "certs"),
+		FilesDir:         c.Files,
+		ARI:              c.ARI,
+		DisableHTTP01:    !slices.Contains(c.Challenges, "http-01"),
+		DisableTLSALPN01: !slices.Contains(c.Challenges, "tls-alpn-01"),
+		HTTPPort:         portOf(s.Listen.HTTP),
+		TLSPort:          portOf(s.Listen.HTTPS),
+	}
+	if c.Source == config.SourceFiles {
+		if fi, err := os.Stat(c.Files); err != nil {
+			return o, fmt.Errorf("certificates.files: %w", err)
+		} else if !fi.IsDir() {
+			return o, fmt.Errorf("certificates.files: %q is no directory", c.Files)
+		}
+	}
+	for _, ca := range c.CAs {
+		x := certs.CA{Directory: ca.Directory, Email: ca.Email, EABKeyID: ca.EABKeyID, EABMACKey: ca.EABMACKey, Profile: ca.Profile}
+		if ca.EABMACKeyFile != "" {
+			key, err := os.ReadFile(ca.EABMACKeyFile)
+			if err != nil {
+				return o, fmt.Errorf("certificates.eab.mac_key_file: %w", err)
+			}
+			x.EABMACKey = strings.TrimSpace(string(key))
+		}
+		if ca.Roots != "" {
+			pem, err := os.ReadFile(ca.Roots)
+			if err != nil {
+				return o, fmt.Errorf("certificates.roots: %w", err)
+			}
+			x.Roots = x509.NewCertPool()
+			if !x.Roots.AppendCertsFromPEM(pem) {
+				return o, fmt.Errorf("certificates.roots: %q holds no certificate", ca.Roots)
+			}
+		}
+		o.CAs = append(o.CAs, x)
+	}
+	return o, nil
+}
+
+// portOf returns the port of the first address, 0 if there is none.
+func portOf(addrs []string) int {
+	if len(addrs) == 0 {
+		return 0
+	}
+	_, port, err := net.SplitHostPort(addrs[0])
+	if err != nil {
+		return 0
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func serveOptions(s config.Settings, m *certs.Manager, log *slog.Logger) policyserve.Options {
+	return policyserve.Options{
+		GetCertificate: m.GetCertificate,
+		NextProtos:     m.NextProtos(),
+		TrustedProxies: s.Listen.TrustedProxies,
+		ProxyProtocol:  s.Listen.ProxyProtocol,
+		Limits: policyserve.Limits{
+			Connections:           s.Limits.Connections,
+			ConnectionsPerAddress: s.Limits.ConnectionsPerAddress,
+			Handshakes:            s.Limits.Handshakes,
+		},
+		Log: log,
+	}
+}

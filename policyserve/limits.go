@@ -1,0 +1,65 @@
+package policyserve
+
+import (
+	"cmp"
+	"runtime"
+	"time"
+)
+
+// Limits bound what strangers can take. Zero stands for the default.
+type Limits struct {
+	// Connections open at a time, on all listeners together. The default, 8192,
+	// takes about 200 MiB if each of them has shaken hands.
+	Connections int
+
+	// ConnectionsPerAddress open at a time, per IPv4 address or IPv6 /64. The
+	// default is 256: large senders fetch from many addresses, and one fetch is
+	// over in a fraction of a second.
+	ConnectionsPerAddress int
+
+	// Handshakes being computed at a time. The default is four per processor:
+	// more only make all of them late. The others wait in turn.
+	Handshakes int
+
+	// HeaderBytes of a request; the default is 8 KiB, many times what senders send.
+	HeaderBytes int
+
+	// HandshakeTimeout from the first byte to the end of the handshake, the PROXY
+	// header included. The default is 10 s: what a slow link needs.
+	HandshakeTimeout time.Duration
+
+	// HeaderTimeout for a request's header. The default is 5 s.
+	HeaderTimeout time.Duration
+
+	// WriteTimeout for an answer, which is smaller than any socket's buffer. The
+	// default is 10 s.
+	WriteTimeout time.Duration
+
+	// IdleTimeout until the next request. The default is 30 s: senders ask once.
+	IdleTimeout time.Duration
+}
+
+func (l Limits) withDefaults() Limits {
+	return Limits{
+		Connections:           cmp.Or(l.Connections, 8192),
+		ConnectionsPerAddress: cmp.Or(l.ConnectionsPerAddress, 256),
+		Handshakes:            cmp.Or(l.Handshakes, 4*runtime.GOMAXPROCS(0)),
+		HeaderBytes:           cmp.Or(l.HeaderBytes, 8<<10),
+		HandshakeTimeout:      cmp.Or(l.HandshakeTimeout, 10*time.Second),
+		HeaderTimeout:         cmp.Or(l.HeaderTimeout, 5*time.Second),
+		WriteTimeout:          cmp.Or(l.WriteTimeout, 10*time.Second),
+		IdleTimeout:           cmp.Or(l.IdleTimeout, 30*time.Second),
+	}
+}
+
+const (
+	// http2Streams at a time on one connection. Senders use one; a flood of
+	// streams that are reset at once (CVE-2023-44487) has this many to play with.
+	http2Streams = 32
+
+	// http2Frame bounds what is read at once; requests have no body here.
+	http2Frame = 16 << 10
+
+	// freshGrace is how long a stop waits for who has connected and not yet asked.
+	freshGrace = time.Second
+)

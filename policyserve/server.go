@@ -1,0 +1,214 @@
+package policyserve
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Options configures a Server.
+type Options struct {
+	// GetCertificate returns the certificate for a handshake, nil and no error
+	// for none. It is required for ServeTLS. It is asked for hosts of the table
+	// only.
+	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+
+	// NextProtos are application protocols beside h2 and http/1.1 that
+	// GetCertificate knows how to answer: "acme-tls/1". Nothing is said over
+	// such a connection; it ends with the handshake.
+	NextProtos []string
+
+	Limits Limits
+
+	// TrustedProxies are those from whom ServePlain takes connections, and whose
+	// PROXY headers are believed.
+	TrustedProxies []netip.Prefix
+
+	// ProxyProtocol has trusted proxies announce their clients by the PROXY
+	// protocol, version 1 or 2, on all listeners.
+	ProxyProtocol bool
+
+	// Log receives what net/http has to say, at level debug; nil discards it.
+	Log *slog.Logger
+}
+
+// Server answers policy requests. Its methods may be called from any goroutine.
+type Server struct {
+	o       Options
+	limits  Limits
+	table   atomic.Pointer[Table]
+	guard   *guard
+	tls     *tls.Config
+	refusal *tls.Config   // for who asks for a host that is not ours
+	slots   chan struct{} // handshakes being computed
+	metrics metrics
+
+	welcomes sync.WaitGroup // listeners, and connections that are not at net/http yet
+
+	mu        sync.Mutex
+	closing   bool
+	listeners []net.Listener
+	servers   []*http.Server
+}
+
+// New returns a server without policies.
+func New(o Options) (*Server, error) {
+	l := o.Limits
+	for _, n := range []int{l.Connections, l.ConnectionsPerAddress, l.Handshakes, l.HeaderBytes} {
+		if n < 0 {
+			return nil, errors.New("policyserve: a limit is negative")
+		}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{o: o, limits: l.withDefaults()}
+	s.guard = newGuard(s.limits)
+	s.slots = make(chan struct{}, s.limits.Handshakes)
+	s.tls, s.refusal = s.tlsConfigs()
+	s.Publish(&Table{})
+	return s, nil
+}
+
+// Publish makes t what is answered from, for all requests to come.
+func (s *Server) Publish(t *Table) { s.table.Store(t) }
+
+// Table returns what is answered from.
+func (s *Server) Table() *Table { return s.table.Load() }
+
+// kind is what a listener is for. Its name is a metric label.
+type kind int
+
+const (
+	kindHTTPS kind = iota
+	kindPlain
+	kindHTTP
+	kindCount
+)
+
+var kindNames = [kindCount]string{"https", "plain", "http"}
+
+// ServeTLS answers policy requests over TLS on l until Shutdown, and then returns nil.
+// It closes l.
+func (s *Server) ServeTLS(l net.Listener) error {
+	if s.o.GetCertificate == nil {
+		return errors.New("policyserve: there is nobody to ask for certificates")
+	}
+	return s.serve(l, kindHTTPS, handler{s, kindHTTPS})
+}
+
+// ServePlain answers policy requests without TLS on l, to trusted proxies only, until
+// Shutdown, and then returns nil. It closes l.
+func (s *Server) ServePlain(l net.Listener) error {
+	return s.serve(l, kindPlain, handler{s, kindPlain})
+}
+
+// ServeRedirect sends people on l to HTTPS until Shutdown, and then returns nil. wrap,
+// if not nil, may answer other things first, as a CA's challenges. It closes l.
+func (s *Server) ServeRedirect(l net.Listener, wrap func(http.Handler) http.Handler) error {
+	var h http.Handler = redirector{handler{s, kindHTTP}}
+	if wrap != nil {
+		h = wrap(h)
+	}
+	return s.serve(l, kindHTTP, h)
+}
+
+// serve takes connections from l, looks at who comes, and hands them to net/http.
+func (s *Server) serve(l net.Listener, k kind, h http.Handler) error {
+	defer l.Close()
+	hs := s.httpServer(h)
+	if !s.register(l, hs) {
+		return nil
+	}
+	d := newDoor(l.Addr())
+	done := make(chan error, 1)
+	go func() { done <- hs.Serve(d) }()
+	err := s.accept(l, k, d)
+	s.welcomes.Done()
+	if s.isClosing() {
+		err = nil
+	} else {
+		hs.Close() // the listener broke: nothing comes any more
+	}
+	if herr := <-done; !errors.Is(herr, http.ErrServerClosed) {
+		err = errors.Join(err, herr)
+	}
+	return err
+}
+
+// register notes what Shutdown has to end. It returns false after Shutdown.
+func (s *Server) register(l net.Listener, hs *http.Server) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.welcomes.Add(1)
+	s.listeners = append(s.listeners, l)
+	s.servers = append(s.servers, hs)
+	return true
+}
+
+func (s *Server) isClosing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closing
+}
+
+func (s *Server) httpServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:                      h,
+		DisableGeneralOptionsHandler: true, // "OPTIONS *" is 405 as well
+		MaxHeaderBytes:               s.limits.HeaderBytes,
+		ReadHeaderTimeout:            s.limits.HeaderTimeout,
+		ReadTimeout:                  s.limits.HeaderTimeout, // nobody has a body to send
+		WriteTimeout:                 s.limits.WriteTimeout,
+		IdleTimeout:                  s.limits.IdleTimeout,
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: http2Streams, MaxReadFrameSize: http2Frame},
+		ConnState:                    s.connState,
+		ErrorLog:                     slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug),
+	}
+}
+
+// connState tells the guard which connections get on.
+func (s *Server) connState(nc net.Conn, state http.ConnState) {
+	if t, ok := nc.(*tls.Conn); ok {
+		nc = t.NetConn()
+	}
+	if state == http.StateActive || state == http.StateIdle {
+		s.guard.step(nc.(*conn), true)
+	}
+}
+
+// Shutdown takes no new connections, lets requests under way end, and closes all
+// connections. When ctx is done it cuts off what is left, and returns the reason.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.closing = true
+	listeners, servers := s.listeners, s.servers
+	s.mu.Unlock()
+	for _, l := range listeners {
+		l.Close()
+	}
+	defer time.AfterFunc(freshGrace, s.guard.closeFresh).Stop()
+	s.welcomes.Wait() // not much longer than the grace
+
+	var wg sync.WaitGroup
+	errs := make([]error, len(servers))
+	for i, hs := range servers {
+		wg.Go(func() {
+			if errs[i] = hs.Shutdown(ctx); errs[i] != nil {
+				hs.Close()
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}

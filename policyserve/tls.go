@@ -1,0 +1,95 @@
+package policyserve
+
+import (
+	"crypto/tls"
+	"errors"
+	"os"
+	"slices"
+	"time"
+)
+
+var httpProtos = []string{"h2", "http/1.1"}
+
+// isHTTP reports whether the protocol that was agreed on is ours to speak.
+func isHTTP(proto string) bool { return proto == "" || slices.Contains(httpProtos, proto) }
+
+// errBusy ends the handshake of who waited for his turn until his time was over.
+var errBusy = errors.New("too many handshakes at once")
+
+// tlsConfigs returns the configuration of handshakes for our hosts, and the one for
+// others: without certificate and without resumption, it ends with unrecognized_name
+// (RFC 6066 §3), never with somebody else's certificate.
+func (s *Server) tlsConfigs() (ours, refusal *tls.Config) {
+	ours = &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		NextProtos:         slices.Concat(httpProtos, s.o.NextProtos),
+		GetConfigForClient: s.configFor,
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			cert, err := s.o.GetCertificate(hello)
+			hello.Conn.(*conn).nameless = cert == nil && err == nil
+			return cert, err
+		},
+	}
+	refusal = &tls.Config{
+		MinVersion:             tls.VersionTLS12,
+		SessionTicketsDisabled: true,
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			hello.Conn.(*conn).nameless = true
+			return nil, nil
+		},
+	}
+	return ours, refusal
+}
+
+// configFor chooses by the server name, and has the handshakes of our hosts wait for
+// their turn. What a stranger asks for costs no turn.
+func (s *Server) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	if s.table.Load().find(hello.ServerName) == nil {
+		return s.refusal, nil
+	}
+	c := hello.Conn.(*conn)
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		timer := time.NewTimer(time.Until(c.deadline))
+		defer timer.Stop()
+		select {
+		case s.slots <- struct{}{}:
+		case <-timer.C:
+			return nil, errBusy
+		}
+	}
+	c.release = func() { <-s.slots }
+	return nil, nil
+}
+
+// result is how a handshake ended. Its name is a metric label.
+type result int
+
+const (
+	resultFull result = iota
+	resultResumed
+	resultACME    // a CA checked our control of a host
+	resultUnknown // no, or an unknown, server name, or one without a certificate yet
+	resultTimeout
+	resultFailed
+	resultCount
+)
+
+var resultNames = [resultCount]string{"full", "resumed", "acme", "unrecognized_name", "timeout", "failed"}
+
+func handshakeResult(c *conn, t *tls.Conn, err error) result {
+	switch {
+	case err == nil && !isHTTP(t.ConnectionState().NegotiatedProtocol):
+		return resultACME
+	case err == nil && t.ConnectionState().DidResume:
+		return resultResumed
+	case err == nil:
+		return resultFull
+	case c.nameless:
+		return resultUnknown
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, errBusy):
+		return resultTimeout
+	}
+	return resultFailed
+}
