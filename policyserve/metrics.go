@@ -67,7 +67,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 				name = string(states[st])
 			}
 			for i, code := range statuses {
-				if impossible(k, code) {
+				if impossible(k, st < len(states), code) {
 					continue
 				}
 				counter(descRequests, &s.metrics.requests[k][st][i], kindNames[k], name, strconv.Itoa(code))
@@ -84,15 +84,18 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(descHosts, prometheus.GaugeValue, float64(s.Table().Len()))
 }
 
-// impossible reports whether a listener of kind k never answers with code.
-func impossible(k kind, code int) bool {
+// impossible reports whether a listener of kind k never answers with code for hosts
+// that are ours, or not.
+func impossible(k kind, ours bool, code int) bool {
 	switch code {
 	case http.StatusOK:
-		return k == kindHTTP
+		return k == kindHTTP || !ours
 	case http.StatusMovedPermanently:
-		return k != kindHTTP
+		return k != kindHTTP || !ours
+	case http.StatusMethodNotAllowed:
+		return !ours
 	case http.StatusMisdirectedRequest:
-		return k != kindHTTPS
+		return k != kindHTTPS || ours
 	}
-	return false
+	return k == kindHTTP && ours // 404: over HTTP every path of ours is sent on
 }
