@@ -100,6 +100,14 @@ type Options struct {
 // acme reports whether certificates come from a public CA.
 func (o *Options) acme() bool { return o.Source == SourceCertmagic || o.Source == SourceAutocert }
 
+// Validate reports what New would find wrong with o, without touching anything.
+func (o Options) Validate() error {
+	if err := o.complete(); err != nil {
+		return fmt.Errorf("certificates: %w", err)
+	}
+	return nil
+}
+
 // complete checks o and fills in what was left out.
 func (o *Options) complete() error {
 	if o.Log == nil {

@@ -1,10 +1,9 @@
 package config
 
 import (
-		"errors"
+	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"reflect"
 	"runtime"
@@ -78,7 +77,7 @@ type claim struct{ name, key string }
 
 // LoaderOptions are the options of NewLoader.
 type LoaderOptions struct {
-	Advise bool             // report warnings too, and believe files that are just being written
+	Advise bool             // to advise a person: report warnings too, go on after errors in the main file, believe files that are just being written
 	Now    func() time.Time // nil for time.Now
 }
 
@@ -146,7 +145,7 @@ func (l *Loader) loadMain() {
 	}
 	before := l.mainErrs
 	defer func() { l.dirty = l.dirty || !reflect.DeepEqual(before, l.mainErrs) }()
-	src := &source{name: l.show(l.main)}
+	src := &source{name: show(l.main)}
 	read, text, err := readContent(l.main, l.now())
 	if err == nil && read.hash == l.mainSeen.hash {
 		l.mainSeen = read
@@ -172,7 +171,7 @@ func (l *Loader) loadMain() {
 	}
 	root.unknown()
 	l.mainErrs = src.problems
-	if slices.ContainsFunc(src.problems, isError) {
+	if slices.ContainsFunc(src.problems, isError) && !l.advise {
 		return
 	}
 	g.profiles = make(map[string]profile)
@@ -192,8 +191,8 @@ func (l *Loader) list() []string {
 		found, err := filepath.Glob(pattern)
 		if err == nil && len(found) == 0 {
 			problems = append(problems, Problem{
-				File: l.show(l.main), Severity: mtasts.Warning, Key: "policies",
-				Message: fmt.Sprintf("policies: no file matches %q", l.show(pattern)), Fix: "write a policy file, or mend the pattern",
+				File: show(l.main), Severity: mtasts.Warning, Key: "policies",
+				Message: fmt.Sprintf("policies: no file matches %q", show(pattern)), Fix: "write a policy file, or mend the pattern",
 			})
 		}
 		paths = append(paths, found...)
@@ -203,7 +202,7 @@ func (l *Loader) list() []string {
 	paths = slices.DeleteFunc(paths, func(p string) bool { return p == l.main })
 	if len(paths) > maxFiles {
 		problems = append(problems, Problem{
-			File: l.show(l.main), Severity: mtasts.Error, Key: "policies",
+			File: show(l.main), Severity: mtasts.Error, Key: "policies",
 			Message: fmt.Sprintf("policies: the patterns match %d files, at most %d are read", len(paths), maxFiles), Fix: "put more domains into each file",
 		})
 		paths = paths[:maxFiles]
@@ -266,7 +265,7 @@ func (l *Loader) rest() []string {
 // read reads and checks files side by side, and returns the paths of those to
 // resolve. Without force a file whose content is what it was is left as it is.
 func (l *Loader) read(paths []string, force bool) []string {
-	l.forEach(paths, func(path string) { l.files[path].read(path, l.show(path), l.now(), force) })
+	l.forEach(paths, func(path string) { l.files[path].read(path, show(path), l.now(), force) })
 	return slices.DeleteFunc(slices.Clone(paths), func(path string) bool { return l.files[path].file == nil })
 }
 
@@ -320,141 +319,6 @@ func (f *loaded) resolve(g *globals, path string, advise bool) {
 	f.resolved = g.resolve(f.file, path, advise)
 	f.problems = f.file.src.problems
 	f.file = nil
-}
-
-// gather collects the profiles of all files and what else the files share.
-func (l *Loader) gather(snap *Snapshot) globals {
-	g := globals{defaults: l.shared.defaults, profiles: make(map[string]profile), knownMX: make(map[string]bool)}
-	for name, mx := range builtinProfiles {
-		p := profile{}
-		for _, s := range mx {
-			p.mx = append(p.mx, mtasts.MXPattern(s))
-			g.knownMX[organization(s)] = true
-		}
-		g.profiles[name] = p
-	}
-	for name, p := range l.shared.profiles {
-		g.profiles[name] = p
-	}
-	for _, path := range sortedKeys(l.files) {
-		for _, name := range sortedKeys(l.files[path].profiles) {
-			p := profile{fields: l.files[path].profiles[name], file: l.show(path)}
-			if other := g.profiles[name]; other.file != "" {
-				snap.Problems = append(snap.Problems, Problem{
-					File: p.file, Severity: mtasts.Error, Key: "profiles." + name,
-					Message: fmt.Sprintf("profile %q is defined in %s too", name, other.file), Fix: "define it in one file; the main file is a good place",
-				})
-				p.claimed = true
-			}
-			g.profiles[name] = p
-		}
-	}
-	for _, s := range l.settings.KnownMX {
-		g.knownMX[organization(s)] = true
-	}
-	snap.Profiles = make(map[string]string, len(g.profiles))
-	for name, p := range g.profiles {
-		snap.Profiles[name] = p.file
-	}
-	return g
-}
-
-func organization(pattern string) string {
-	mx, err := mtasts.ParseMXPattern(pattern)
-	if err != nil {
-		return pattern
-	}
-	if parent, ok := mx.Wildcard(); ok {
-		return mtasts.OrganizationalDomain(parent)
-	}
-	return mtasts.OrganizationalDomain(string(mx))
-}
-
-// combine puts the domains of all files together. A domain that is claimed twice
-// is refused: neither claim silently wins.
-func (l *Loader) combine(snap *Snapshot) {
-	n := 0
-	for _, f := range l.files {
-		n += len(f.claims)
-	}
-	paths := sortedKeys(l.files)
-	owner := make(map[string]string, n)  // domain -> file that claimed it first
-	claimed := make(map[string][]string) // domain -> files, if more than one claim
-	for _, path := range paths {
-		f := l.files[path]
-		snap.Problems = append(snap.Problems, f.problems...)
-		if f.broken != "" {
-			snap.Broken[path] = f.broken
-		}
-		for _, c := range f.claims {
-			if first, ok := owner[c.name]; ok {
-				claimed[c.name] = append(claimed[c.name], first, path)
-				continue
-			}
-			owner[c.name] = path
-		}
-	}
-	snap.Domains = make([]*Domain, 0, n)
-	for _, path := range paths {
-		f := l.files[path]
-		for _, name := range f.refused {
-			snap.Refused[name] = firstError(f.problems, name)
-		}
-		for i := range f.domains {
-			if d := &f.domains[i]; claimed[d.Name] == nil {
-				snap.Domains = append(snap.Domains, d)
-			}
-		}
-	}
-	for _, name := range sortedKeys(claimed) {
-		l.reportClaims(snap, name, claimed[name])
-	}
-}
-
-// reportClaims adds a problem at each place that claims the domain.
-func (l *Loader) reportClaims(snap *Snapshot, name string, paths []string) {
-	slices.Sort(paths)
-	paths = slices.Compact(paths)
-	for _, path := range paths {
-		src := &source{name: l.show(path)}
-		_, src.text, _ = readContent(path, l.now()) // without it the place is not known, the problem is
-		others := slices.DeleteFunc(slices.Clone(paths), func(p string) bool { return p == path })
-		where := "twice in this file"
-		if len(others) > 0 {
-			where = "in " + l.show(others[0]) + " too"
-		}
-		for _, c := range l.files[path].claims {
-			if c.name != name {
-				continue
-			}
-			src.report(Problem{
-				Severity: mtasts.Error, Domain: name, Message: fmt.Sprintf("domain %q is claimed %s, so none of the claims counts", name, where),
-				Fix: "keep one of them",
-			}, []string{"domains", c.key}, "")
-		}
-		snap.Problems = append(snap.Problems, src.problems...)
-		if len(src.problems) > 0 {
-			snap.Refused[name] = src.problems[0].Message
-		}
-	}
-}
-
-func firstError(ps []Problem, domain string) string {
-	for _, p := range ps {
-		if p.Severity == mtasts.Error && p.Domain == domain {
-			return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.Message)
-		}
-	}
-	return "its table has errors"
-}
-
-// show makes a path short for people.
-func (l *Loader) show(path string) string {
-	wd, err := os.Getwd()
-	if err != nil {
-		return path
-	}
-	return showPath(wd, path)
 }
 
 // reason is an I/O error without the path, which the problem names already.

@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -48,9 +49,14 @@ func sortProblems(ps []Problem) {
 	})
 }
 
-// showPath makes a path short for people: relative to base where that is shorter.
-func showPath(base, path string) string {
-	rel, err := filepath.Rel(base, path)
+// show makes a path short for people: relative to the working directory where that is
+// shorter.
+func show(path string) string {
+	wd, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	rel, err := filepath.Rel(wd, path)
 	if err != nil || len(rel) >= len(path) {
 		return path
 	}

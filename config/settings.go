@@ -215,6 +215,9 @@ func readCertificates(base string, t *table) Certificates {
 		fallback = &x
 	}
 	t.unknown()
+	if !slices.Contains(sources, c.Source) {
+		return c
+	}
 	switch c.Source {
 	case SourceFiles:
 		if c.Files == "" {

@@ -18,8 +18,9 @@ const (
 	// and copy programs cause several events for one change.
 	quiet = 300 * time.Millisecond
 
-	// patience is the longest that events may put off looking.
-	patience = 2 * time.Second
+	// patience is the longest that events may put off looking: an edit in the midst
+	// of a storm of others is to be live within a second too.
+	patience = 600 * time.Millisecond
 
 	// maxWatchedFiles bounds the watches on single files, which only bind-mounted
 	// files need; the system's limit on watches is shared with all other programs.
@@ -62,13 +63,16 @@ func (w *Watcher) Watch(dirs, files []string) {
 	}
 	files = files[:min(len(files), maxWatchedFiles)]
 	dirs = dirs[:min(len(dirs), maxWatchedDirs)]
-	want := slices.Concat(dirs, files)
+	want := make(map[string]bool, len(dirs)+len(files))
+	for _, path := range slices.Concat(dirs, files) {
+		want[path] = true
+	}
 	for _, path := range w.fs.WatchList() {
-		if !slices.Contains(want, path) {
+		if !want[path] {
 			_ = w.fs.Remove(path) // a watch that is lost already is as good as removed
 		}
 	}
-	for _, path := range want {
+	for path := range want {
 		if err := w.fs.Add(path); err != nil {
 			w.log.Debug("watching failed, polling goes on", "file", path, "err", err)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -63,9 +64,13 @@ func check(out io.Writer, file string, asJSON, strict bool) error {
 	}
 	snap, ok := loader.Load()
 	problems := snap.Problems
-	if ok {
-		if _, err := certsOptions(snap.Settings); err != nil {
-			problems = append(problems, config.Problem{File: snap.Settings.File, Severity: mtasts.Error, Key: "certificates", Message: err.Error()})
+	if ok && !slices.ContainsFunc(problems, func(p config.Problem) bool { return p.Severity == mtasts.Error && strings.HasPrefix(p.Key, "certificates") }) {
+		o, err := certsOptions(snap.Settings)
+		if err == nil {
+			err = o.Validate()
+		}
+		if err != nil {
+			problems = append(problems, config.Problem{File: file, Severity: mtasts.Error, Key: "certificates", Message: err.Error()})
 		}
 	}
 	r := checkResult{Files: snap.Files, Domains: len(snap.Domains), Problems: slices.Clip(problems)}

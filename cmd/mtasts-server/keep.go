@@ -60,4 +60,3 @@ func (k kept) why() string {
 	}
 	return fmt.Sprintf("no file names it any more; put it back, withdraw it with mode = \"none\", or run: mtasts-server forget %s", k.Domain)
 }
-

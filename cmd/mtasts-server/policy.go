@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -34,6 +35,9 @@ func newPolicy() *cobra.Command {
 		Example: "  mtasts-server policy example.com\n  mtasts-server policy --raw example.com | sha256sum",
 		Args:    exactly(1, "one domain"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if asJSON && raw {
+				return usageError{errors.New("--json and --raw exclude each other")}
+			}
 			domain, err := mtasts.ParseDomain(args[0])
 			if err != nil {
 				return usageError{err}
@@ -65,7 +69,6 @@ func newPolicy() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	cmd.Flags().BoolVar(&raw, "raw", false, "print the bytes of the policy and nothing else")
-	cmd.MarkFlagsMutuallyExclusive("json", "raw")
 	return cmd
 }
 

@@ -1,0 +1,58 @@
+# make test    all that must hold before a commit: checks, tests, short drills
+# make help    the rest
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+E2E := internal/e2e
+# Debian packages that the end-to-end tests drive; everything else comes with Go.
+PACKAGES := buildah postfix-mta-sts-resolver
+FUZZTIME ?= 1m
+BENCHTIME ?= 1s
+
+.PHONY: help build setup check test fuzz drill bench cover image
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+build: ## the program, static, in bin/
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=$(VERSION)" -o bin/mtasts-server ./cmd/mtasts-server
+
+setup: ## the Debian packages that the tests need, where they are missing (root or sudo)
+	@missing=$$(for p in $(PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || printf '%s ' $$p; done); \
+	if [ -n "$$missing" ]; then \
+		sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+		echo "installing $$missing"; \
+		$$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing; \
+	fi
+
+check: ## formatters, linters, tidiness
+	@out=$$(go tool gofumpt -l .); if [ -n "$$out" ]; then echo "run: go tool gofumpt -w ." >&2; echo "$$out" >&2; exit 1; fi
+	go mod tidy -diff
+	go vet ./...
+	go tool staticcheck ./...
+	cd $(E2E) && go mod tidy -diff && go vet ./... && go run honnef.co/go/tools/cmd/staticcheck ./...
+
+test: setup check ## everything that must hold
+	go test -race ./...
+	cd $(E2E) && go test -race -timeout 14m ./...
+
+fuzz: ## each fuzz test for FUZZTIME
+	@for pkg in $$(go list ./...); do \
+		for f in $$(go test -list '^Fuzz' $$pkg | grep ^Fuzz); do \
+			echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+drill: ## kill -9 two hundred times, a thousand reloads under load
+	cd $(E2E) && MTASTS_DRILL_ROUNDS=200 MTASTS_DRILL_RELOADS=1000 go test -timeout 2h -v -run 'Drill|Reloads' ./...
+
+bench: ## benchmarks of every package
+	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+
+cover: ## test coverage, by function
+	go test -coverprofile=cover.out -coverpkg=./... ./... && go tool cover -func=cover.out
+
+image: ## the container image
+	buildah build --build-arg VERSION=$(VERSION) -t mtasts-server .
