@@ -112,7 +112,7 @@ func newPositions(text []byte) *positions {
 	root := make(map[string]toml.Primitive)
 	md, err := toml.Decode(string(text), &root)
 	if err != nil {
-		return &positions{}
+		root = nil // it was broken meanwhile: no key is anywhere
 	}
 	return &positions{md: md, maps: map[string]map[string]toml.Primitive{"": root}}
 }

@@ -11,6 +11,7 @@ import (
 
 // stamp tells one content of a file from another without reading it.
 type stamp struct {
+	file     os.FileInfo // which file it is: one that takes another's place may have its size and time
 	size     int64
 	modified int64 // nanoseconds
 }
@@ -28,7 +29,9 @@ type content struct {
 }
 
 // same reports whether a file that looks like s need not be read again.
-func (c content) same(s stamp) bool { return c.stamp == s && !c.racy }
+func (c content) same(s stamp) bool {
+	return !c.racy && c.stamp.file != nil && os.SameFile(c.stamp.file, s.file) && c.stamp.size == s.size && c.stamp.modified == s.modified
+}
 
 func stampOf(path string) (stamp, error) {
 	fi, err := os.Stat(path)
@@ -38,7 +41,7 @@ func stampOf(path string) (stamp, error) {
 	if !fi.Mode().IsRegular() { // opening a pipe would wait for its writer
 		return stamp{}, errors.New("is no regular file")
 	}
-	return stamp{size: fi.Size(), modified: fi.ModTime().UnixNano()}, nil
+	return stamp{file: fi, size: fi.Size(), modified: fi.ModTime().UnixNano()}, nil
 }
 
 // readContent reads a regular file of bounded size.
