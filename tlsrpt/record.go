@@ -34,6 +34,9 @@ func ParseURI(s string) (string, error) {
 	if strings.ContainsAny(s, ",!; \t\r\n") {
 		return fail(`",", "!", ";" and blanks must be percent-encoded, as in %2C`)
 	}
+	if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return fail("a URI is ASCII: write other characters percent-encoded") // RFC 3986 §2
+	}
 	u, err := url.Parse(s)
 	if err != nil {
 		return fail("is not a URI")

@@ -64,7 +64,9 @@ func check(out io.Writer, file string, asJSON, strict bool) error {
 	}
 	snap, ok := loader.Load()
 	problems := snap.Problems
-	if ok && !slices.ContainsFunc(problems, func(p config.Problem) bool { return p.Severity == mtasts.Error && strings.HasPrefix(p.Key, "certificates") }) {
+	if ok && !slices.ContainsFunc(problems, func(p config.Problem) bool {
+		return p.Severity == mtasts.Error && strings.HasPrefix(p.Key, "certificates")
+	}) {
 		o, err := certsOptions(snap.Settings)
 		if err == nil {
 			err = o.Validate()

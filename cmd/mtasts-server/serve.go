@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -232,18 +233,12 @@ func (d *daemon) hint(ctx context.Context, ls *listeners) {
 	if root == "" || len(hosts) == 0 || len(ls.https) == 0 {
 		return
 	}
-	for d.certs.Summary().Ready == 0 {
+	host := hosts[0]
+	for !d.hasCertificate(host) {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	host := hosts[0]
-	for _, s := range d.certs.Status() {
-		if s.State == "ok" {
-			host = s.Host
-			break
 		}
 	}
 	fmt.Fprintf(d.stdout, `
@@ -254,6 +249,10 @@ func (d *daemon) hint(ctx context.Context, ls *listeners) {
 Edit a policy file and fetch again: the edit is live within a second.
 
 `, count(len(hosts), "policy host"), shellWord(relative(root)), local(ls.https[0]), host, mtasts.WellKnownPath)
+}
+
+func (d *daemon) hasCertificate(host string) bool {
+	return slices.ContainsFunc(d.certs.Status(), func(s certs.HostStatus) bool { return s.Host == host && s.State == certs.StateOK })
 }
 
 // local is an address at which a listener can be reached from this machine.
