@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"mtasts-server/mtasts"
@@ -163,7 +164,10 @@ func (g *globals) advise(d *Domain, t *table) {
 		return // named once for many domains: that is deliberate
 	}
 	own := mtasts.OrganizationalDomain(d.Name)
-	for _, mx := range d.Policy.MX {
+	for i, mx := range d.Policy.MX {
+		if slices.Contains(d.Policy.MX[:i], mx) {
+			continue // told already, and so is that it stands twice
+		}
 		org := mtasts.OrganizationalDomain(strings.TrimPrefix(string(mx), "*."))
 		if org != own && !g.knownMX[org] {
 			t.report("mx", string(mx), Problem{

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -154,7 +153,7 @@ func TestDamagedLinesAreNotBelieved(t *testing.T) {
 				t.Fatalf("byte %d: %s has body %q", i, e.Domain, e.Body)
 			}
 		}
-		if l.Len() < 4 && len(l.Damage()) == 0 && text[i] != '\n' && !strings.Contains(string(text[i:]), "\n") {
+		if l.Len() < 4 && len(l.Damage()) == 0 && i != len(text)-1 { // without its end the last line may be one that was cut short
 			t.Fatalf("byte %d: nothing said", i)
 		}
 	}
