@@ -81,3 +81,10 @@ func (s *scheduler) remember() (map[string]attempt, bool) {
 	}
 	return m, true
 }
+
+// unsaved notes that what remember returned got lost.
+func (s *scheduler) unsaved() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.changed = true
+}

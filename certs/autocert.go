@@ -76,7 +76,11 @@ func (e *autocertEngine) start() (stop func(), err error) {
 }
 
 func (e *autocertEngine) stored(_ context.Context, host string) (*certificate, error) {
-	return e.get(host)
+	c, err := e.get(host)
+	if err == nil {
+		c.foreign = c.issuer != caName(e.ca)
+	}
+	return c, err
 }
 
 // window has nothing to say: autocert knows nothing of RFC 9773.

@@ -21,6 +21,11 @@ type certificate struct {
 	notBefore time.Time
 	notAfter  time.Time
 	issuer    string // who issued it, in the words of the source
+
+	// foreign means that nobody who is asked now issued it, as after a change
+	// from a CA for tests to a real one. It is handed out until there is another,
+	// which is ordered at once.
+	foreign bool
 }
 
 // lifetime is how long c is valid in all.

@@ -3,11 +3,14 @@ package certs
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -107,7 +110,6 @@ func (e *certmagicEngine) config(cache *certmagic.Cache) *certmagic.Config {
 func (e *certmagicEngine) issuer(cfg *certmagic.Config, ca CA, port int) *certmagic.ACMEIssuer {
 	template := certmagic.ACMEIssuer{
 		CA:                      ca.Directory,
-		TestCA:                  ca.Directory, // never Let's Encrypt's staging without being asked
 		Email:                   ca.Email,
 		Agreed:                  true,
 		Profile:                 ca.Profile,
@@ -124,9 +126,13 @@ func (e *certmagicEngine) issuer(cfg *certmagic.Config, ca CA, port int) *certma
 		Logger:                    e.log,
 	}
 	if ca.EABKeyID != "" {
-		template.ExternalAccount = &acme.EAB{KeyID: ca.EABKeyID, MACKey: ca.EABMACKey}
+		template.ExternalAccount = &acme.EAB{KeyID: ca.EABKeyID, MACKey: strings.TrimRight(ca.EABMACKey, "=")}
 	}
-	return certmagic.NewACMEIssuer(cfg, template)
+	iss := certmagic.NewACMEIssuer(cfg, template)
+	// Never Let's Encrypt's staging, which it fills in, without being asked. ca itself
+	// must not stand here either: what goes to the test CA is sent without "replaces".
+	iss.TestCA = ""
+	return iss
 }
 
 func (e *certmagicEngine) running() []issuing {
@@ -139,6 +145,9 @@ func (e *certmagicEngine) running() []issuing {
 // after a kill between the two, or a storage that was brought along.
 func (e *certmagicEngine) stored(ctx context.Context, host string) (*certificate, error) {
 	c, err := e.get(host)
+	if err == nil {
+		c.foreign = !e.issued(c)
+	}
 	if err == nil || !(errors.Is(err, fs.ErrNotExist) || errors.Is(err, errUnusable)) {
 		return c, err
 	}
@@ -193,8 +202,28 @@ func (e *certmagicEngine) pair(ctx context.Context, issuer, host string) (key, c
 	if key, err = e.storage.Load(ctx, certmagic.StorageKeys.SitePrivateKey(issuer, host)); err != nil {
 		return nil, nil, nil, fmt.Errorf("reading certmagic's key of %q: %w", host, err)
 	}
-	c, err = parseBundle(host, bundle(issuer, key, chain), e.shared)
-	return key, chain, c, err
+	if c, err = parseBundle(host, bundle(issuer, key, chain), e.shared); err != nil {
+		return nil, nil, nil, err
+	}
+	c.foreign = !e.issued(c)
+	return key, chain, c, nil
+}
+
+// metadata checks what certmagic reads before it renews.
+func (e *certmagicEngine) metadata(ctx context.Context, issuer, host string) error {
+	data, err := e.storage.Load(ctx, certmagic.StorageKeys.SiteMeta(issuer, host))
+	if err != nil {
+		return fmt.Errorf("reading certmagic's metadata of %q: %w", host, err)
+	}
+	if err := json.Unmarshal(data, new(certmagic.CertificateResource)); err != nil {
+		return fmt.Errorf("%w for %q: certmagic's metadata: %w", errUnusable, host, err)
+	}
+	return nil
+}
+
+// issued reports whether c is from one of those who are asked now.
+func (e *certmagicEngine) issued(c *certificate) bool {
+	return slices.Contains(e.keys(), c.issuer) && (e.local == nil || e.local.signed(c))
 }
 
 // order asks each CA in turn.
@@ -214,7 +243,8 @@ func (e *certmagicEngine) order(ctx context.Context, host string, cur *certifica
 		if c != nil {
 			return c, err
 		}
-		errs = append(errs, err)
+		// Each CA has its share of what is kept, so that all are heard.
+		errs = append(errs, errors.New(clip(err.Error(), maxErrorText/len(issuers))))
 		if ctx.Err() != nil {
 			break
 		}
@@ -224,6 +254,9 @@ func (e *certmagicEngine) order(ctx context.Context, host string, cur *certifica
 
 func (e *certmagicEngine) orderFrom(ctx context.Context, iss issuing, host string) (*certificate, error) {
 	_, _, _, err := e.pair(ctx, iss.key, host)
+	if err == nil {
+		err = e.metadata(ctx, iss.key, host)
+	}
 	switch {
 	case err == nil:
 		// "Force", as when to renew has been decided, and certmagic's own
@@ -236,6 +269,9 @@ func (e *certmagicEngine) orderFrom(ctx context.Context, iss issuing, host strin
 			return nil, fmt.Errorf("clearing what is left of the certificate of %q: %w", host, err)
 		}
 		err = iss.config.ObtainCertSync(ctx, host)
+	}
+	if problem, ok := errors.AsType[acme.Problem](err); ok {
+		err = problem // what the CA said, without the way that it came: that fills lines
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ordering from %q: %w", iss.key, err)

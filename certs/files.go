@@ -72,12 +72,16 @@ func (f *files) reload() {
 	dirs := []string{f.dir}
 	changed := false
 	seen := 0
-	err := filepath.WalkDir(f.dir, func(path string, d fs.DirEntry, err error) error {
+	root, err := filepath.EvalSymlinks(f.dir) // which WalkDir would not follow
+	if err != nil {
+		root = f.dir
+	}
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			f.warn(path, err)
 			return nil
-		case strings.HasPrefix(d.Name(), ".") && path != f.dir:
+		case strings.HasPrefix(d.Name(), ".") && path != root:
 			// Kubernetes' ..data and its kin are reached by the links beside
 			// them; editors and writers hide what is not ready.
 			if d.IsDir() {
@@ -85,7 +89,7 @@ func (f *files) reload() {
 			}
 			return nil
 		case d.IsDir():
-			if path != f.dir && len(dirs) < maxDirs {
+			if path != root && len(dirs) < maxDirs {
 				dirs = append(dirs, path)
 			}
 			return nil
@@ -117,10 +121,11 @@ func (f *files) reload() {
 	if err != nil {
 		f.warn(f.dir, err)
 	}
+	f.dirs = dirs
 	if !changed && len(read) == len(f.read) && f.pairs != nil {
 		return
 	}
-	f.read, f.dirs = read, dirs
+	f.read = read
 	f.match()
 }
 

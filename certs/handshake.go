@@ -45,8 +45,9 @@ func (m *Manager) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, 
 		}
 		return m.responder.challengeCert(s.host), nil
 	}
+	looked := s.looked.Load() // before cert, which is there when looked says so
 	c := s.cert.Load()
-	if c == nil && !s.looked.Load() {
+	if c == nil && !looked {
 		c = m.readCold(hello.Context(), s)
 	}
 	if c == nil {
@@ -59,18 +60,9 @@ func (m *Manager) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, 
 // read, and who hangs up stops waiting for it.
 func (m *Manager) readCold(ctx context.Context, s *slot) *certificate {
 	done := m.cold.DoChan(s.host, func() (any, error) {
-		if c := s.cert.Load(); c != nil || s.looked.Load() {
-			return c, nil
+		if s.cert.Load() == nil && !s.looked.Load() {
+			m.readStored(s)
 		}
-		// Not with ctx: others wait for it too.
-		limited, cancel := context.WithTimeout(context.Background(), lookLimit)
-		defer cancel()
-		c, err := m.engine.stored(limited, s.host)
-		if err == nil {
-			s.cert.CompareAndSwap(nil, c)
-		}
-		// Errors are the scheduler's to tell: it is about to read the same.
-		s.looked.Store(true)
 		return s.cert.Load(), nil
 	})
 	var gone <-chan struct{}
@@ -82,6 +74,21 @@ func (m *Manager) readCold(ctx context.Context, s *slot) *certificate {
 		return r.Val.(*certificate)
 	case <-gone:
 		return nil
+	}
+}
+
+// readStored reads s from storage once. Errors, and even panics below, which would
+// end the program here, are the scheduler's to tell: it is about to read the same.
+func (m *Manager) readStored(s *slot) {
+	defer func() {
+		_ = recover()
+		s.looked.Store(true)
+	}()
+	// Not with the context of a handshake: others wait for it too.
+	ctx, cancel := context.WithTimeout(context.Background(), lookLimit)
+	defer cancel()
+	if c, err := m.engine.stored(ctx, s.host); err == nil {
+		s.cert.CompareAndSwap(nil, c)
 	}
 }
 

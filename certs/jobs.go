@@ -17,7 +17,7 @@ func (s *scheduler) do(ctx context.Context, t *task) {
 		if r := recover(); r != nil {
 			err := fmt.Errorf("%w: %v", errPanic, r)
 			s.log.Error("panic while getting a certificate", "host", t.slot.host, "err", err, "stack", string(debug.Stack()))
-			s.note(t, func() { s.orderFailed(t, nil, err) })
+			s.note(t, func() { s.panicked(t, err) })
 		}
 	}()
 	switch t.job {
@@ -27,6 +27,19 @@ func (s *scheduler) do(ctx context.Context, t *task) {
 		s.order(ctx, t)
 	case jobAsk:
 		s.ask(ctx, t)
+	}
+}
+
+// panicked notes a job that panicked as one that failed.
+func (s *scheduler) panicked(t *task, err error) {
+	switch t.job {
+	case jobLook:
+		t.slot.looked.Store(true)
+		s.lookFails(t, err)
+	case jobOrder:
+		s.orderFailed(t, t.slot.cert.Load(), err)
+	case jobAsk:
+		s.askFails(t, err)
 	}
 }
 
@@ -66,11 +79,16 @@ func (s *scheduler) look(ctx context.Context, t *task) {
 			}
 			t.resume(now)
 		default:
-			t.lookFailed++
-			t.retryAt = now.Add(lookWait(t.lookFailed))
-			t.lastError = errorText(err)
+			s.lookFails(t, err)
 		}
 	})
+}
+
+// lookFails notes that storage could not be read.
+func (s *scheduler) lookFails(t *task, err error) {
+	t.lookFailed++
+	t.retryAt = s.now().Add(lookWait(t.lookFailed))
+	t.lastError = errorText(err)
 }
 
 // resume applies what is remembered of failures before a restart: the host waits
@@ -176,22 +194,32 @@ func (s *scheduler) ask(ctx context.Context, t *task) {
 	cur := t.slot.cert.Load()
 	w, err := s.engine.window(ctx, cur)
 	s.note(t, func() {
-		now := s.now()
 		switch {
 		case errors.Is(err, errors.ErrUnsupported):
 			t.noWindow = true
-			return
 		case err != nil:
-			t.askFailed++
-			s.askFailed.Add(1)
-			s.log.Debug("the CA does not say when to renew", "host", t.slot.host, "err", errorText(err))
+			s.askFails(t, err)
 		default:
 			t.askFailed = 0
 			s.asked.Add(1)
 			s.take(t, cur, w)
+			s.askAgain(t, w)
 		}
-		t.askAt = now.Add(nextAsk(w, t.askFailed, now, rand.Float64()))
 	})
+}
+
+// askFails notes that the CA did not say when to renew.
+func (s *scheduler) askFails(t *task, err error) {
+	t.askFailed++
+	s.askFailed.Add(1)
+	s.log.Debug("the CA does not say when to renew", "host", t.slot.host, "err", errorText(err))
+	s.askAgain(t, window{})
+}
+
+// askAgain notes when to ask next.
+func (s *scheduler) askAgain(t *task, w window) {
+	now := s.now()
+	t.askAt = now.Add(nextAsk(w, t.askFailed, now, rand.Float64()))
 }
 
 // take notes the CA's window.

@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"cmp"
 	"container/heap"
 	"runtime"
 	"time"
@@ -21,12 +22,11 @@ const (
 type lane int
 
 const (
-	laneLook       lane = iota // what is on the disk is the first thing to know
-	laneRenew                  // renewals, the first to expire first
-	laneAsk                    // renewal information
-	laneRenewAgain             // renewals that failed before
-	laneFresh                  // hosts without a certificate
-	laneFreshAgain             // the same, failed before
+	laneLook  lane = iota // what is on the disk is the first thing to know
+	laneRenew             // renewals, the first to expire first
+	laneAsk               // renewal information
+	laneFresh             // hosts without a certificate, the last to come first
+	laneAgain             // renewals and new hosts that failed before
 	laneCount
 )
 
@@ -34,30 +34,33 @@ const (
 //
 // A failing host often holds its slot for long (the CA waits for its connection
 // to time out), hence only half for all who failed before: whoever comes new
-// finds a slot. New hosts leave an eighth, so that a queue of 100,000 of them,
-// which lasts for weeks under a CA's limits, does not shut out those who failed
-// once. Reading and parsing is bound by processors, asking by politeness.
+// finds a slot. Renewals and new hosts leave an eighth each, so that a queue of
+// 100,000 of them, which lasts for weeks under a CA's limits, does not shut out
+// the others. Reading and parsing is bound by processors, asking by politeness.
 func (l lane) share(slots int) int {
 	switch l {
 	case laneLook:
 		return max(1, min(slots/2, runtime.GOMAXPROCS(0)))
 	case laneAsk:
 		return max(1, slots/4)
-	case laneRenewAgain, laneFreshAgain:
+	case laneAgain:
 		return max(1, slots/2)
-	case laneFresh:
-		return max(1, slots-slots/8)
 	}
-	return slots
+	return max(1, slots-max(1, slots/8))
 }
 
-// counter is the lane whose running jobs l's share is counted with: the two
-// lanes of those who failed have one share together.
-func (l lane) counter() lane {
-	if l == laneRenewAgain {
-		return laneFreshAgain
+// less is the order in which a lane is served.
+func (l lane) less() func(a, b *task) bool {
+	switch l {
+	case laneFresh:
+		// Nobody knows yet which of them hang until a timeout: whoever has
+		// just been added does not wait for thousands of them.
+		return func(a, b *task) bool { return a.seq > b.seq }
+	case laneAgain:
+		// Nor does who failed once wait for those who have failed for weeks.
+		return byPatience
 	}
-	return l
+	return byRank
 }
 
 // task is what the scheduler knows of a host. The scheduler's mutex guards it.
@@ -104,6 +107,16 @@ func byRank(a, b *task) bool {
 		return c < 0
 	}
 	return a.seq < b.seq
+}
+
+// byPatience takes those who failed less often first; all who have reached the
+// longest wait are alike.
+func byPatience(a, b *task) bool {
+	most := len(retryWaits)
+	if c := cmp.Compare(min(a.failures, most), min(b.failures, most)); c != 0 {
+		return c < 0
+	}
+	return byRank(a, b)
 }
 
 func (q *queue) Len() int           { return len(q.tasks) }

@@ -139,6 +139,12 @@ func (ca *localCA) publish(ctx context.Context) error {
 // rootPath is where publish writes to in a storage at dir.
 func rootPath(dir string) string { return filepath.Join(dir, filepath.FromSlash(rootPublic)) }
 
+// signed reports whether c is from this CA, and not from a former one.
+func (ca *localCA) signed(c *certificate) bool {
+	leaf, err := c.leaf()
+	return err == nil && leaf.CheckSignatureFrom(ca.root) == nil
+}
+
 // IssuerKey names the CA in certmagic's storage.
 func (ca *localCA) IssuerKey() string { return localIssuer }
 

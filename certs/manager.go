@@ -193,6 +193,7 @@ func (m *Manager) save(context.Context) {
 	if failing, changed := m.sched.remember(); changed {
 		if err := writeAttempts(m.attemptsFile(), failing); err != nil {
 			m.o.Log.Warn("a restart will not know which hosts failed", "err", err)
+			m.sched.unsaved()
 		}
 	}
 }

@@ -181,7 +181,7 @@ func (o *Options) completeACME() error {
 
 func (ca CA) check() error {
 	u, err := url.Parse(ca.Directory)
-	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
+	if err != nil || u.Hostname() == "" || (u.Scheme != "https" && u.Scheme != "http") {
 		return errors.New("the directory is not an https URL")
 	}
 	if u.Scheme == "http" && !isLoopback(u.Hostname()) {

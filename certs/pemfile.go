@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/x509"
 	"encoding/pem"
@@ -40,12 +41,16 @@ func readPEM(path string, info os.FileInfo, now time.Time) *pemFile {
 		f.err = err
 		return f
 	}
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if f.err = f.add(block); f.err != nil {
-			break
-		}
+	block, rest := pem.Decode(data)
+	for ; block != nil && f.err == nil; block, rest = pem.Decode(rest) {
+		f.err = f.add(block)
 	}
-	if f.err == nil && f.leaf == nil && len(f.keys) == 0 {
+	switch {
+	case f.err != nil:
+	case bytes.Contains(rest, []byte("-----BEGIN ")):
+		// Somebody is writing it, and it would be handed out with half a chain.
+		f.err = errors.New("a PEM block is cut off")
+	case f.leaf == nil && len(f.keys) == 0:
 		f.err = errors.New("neither a certificate nor a private key is in it")
 	}
 	return f

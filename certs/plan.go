@@ -59,6 +59,9 @@ type window struct {
 // one, else after two thirds of its lifetime. chance, from 0 to 1, is drawn once
 // for each certificate, so that the answer moves only when the window does.
 func renewTime(c *certificate, w window, chance float64) time.Time {
+	if c.foreign {
+		return c.notBefore
+	}
 	life := float64(c.lifetime())
 	if w.end.IsZero() {
 		return c.notBefore.Add(time.Duration(life * (renewFraction - chance*renewSpread)))
@@ -89,9 +92,12 @@ func lookWait(failures int) time.Duration {
 
 // firstAsk is how long after getting to know a certificate the CA is first asked
 // about it: at any time within the usual interval, so that a start with 100,000
-// hosts does not ask for all at once.
+// hosts does not ask for all at once, but not within the first hour: a CA that
+// wants even the newest certificate renewed makes us order once an hour, no more.
 func firstAsk(lifetime time.Duration, chance float64) time.Duration {
-	return time.Duration(chance * float64(min(defaultAsk, lifetime/20)))
+	latest := min(defaultAsk, lifetime/20)
+	first := min(time.Hour, latest/2)
+	return first + time.Duration(chance*float64(latest-first))
 }
 
 // nextAsk is how long to wait after an answer, or after so many failures to get one.
@@ -112,14 +118,18 @@ const maxErrorText = 600
 // errorText makes an error, parts of which come from outside, short and safe to
 // print on a line.
 func errorText(err error) string {
-	s := strings.Map(func(r rune) rune {
+	return clip(strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r
-	}, err.Error())
-	if len(s) > maxErrorText {
-		s = strings.ToValidUTF8(s[:maxErrorText], "") + "…"
+	}, err.Error()), maxErrorText)
+}
+
+// clip cuts off what of s is beyond limit bytes.
+func clip(s string, limit int) string {
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit], "") + "…"
 	}
 	return s
 }

@@ -61,8 +61,9 @@ type scheduler struct {
 	tasks   map[string]*task
 	waiting *queue // by due time
 	lanes   [laneCount]*queue
-	busy    [laneCount]int // running jobs, by lane.counter
+	busy    [laneCount]int // running jobs
 	running int
+	ending  map[string]bool // hosts that left while a job was running which has not returned yet
 	seq     uint64
 	changed bool // what is to be remembered changed since it was last asked for
 	former  map[string]attempt
@@ -79,10 +80,11 @@ func newScheduler(e engine, slots int, ari bool, log *slog.Logger, now func() ti
 		now:     func() time.Time { return now().Round(0) }, // wall clock only: certificates know no other
 		tasks:   map[string]*task{},
 		waiting: &queue{less: byDue},
+		ending:  map[string]bool{},
 		wake:    make(chan struct{}, 1),
 	}
 	for l := range s.lanes {
-		s.lanes[l] = &queue{less: byRank}
+		s.lanes[l] = &queue{less: lane(l).less()}
 	}
 	return s
 }
@@ -118,6 +120,7 @@ func (s *scheduler) drop(t *task) {
 	t.leave()
 	if t.cancel != nil {
 		t.cancel()
+		s.ending[t.slot.host] = true
 	}
 	if t.failures > 0 {
 		s.changed = true
@@ -176,13 +179,13 @@ func (s *scheduler) promote(now time.Time) {
 func (s *scheduler) dispatch(ctx context.Context) {
 	for l := lane(0); l < laneCount && s.running < s.slots; {
 		t := s.lanes[l].first()
-		if t == nil || s.busy[l.counter()] >= l.share(s.slots) {
+		if t == nil || s.busy[l] >= l.share(s.slots) {
 			l++
 			continue
 		}
 		s.lanes[l].take()
 		s.running++
-		s.busy[l.counter()]++
+		s.busy[l]++
 		jobCtx, cancel := context.WithTimeout(ctx, t.job.limit())
 		t.cancel = cancel
 		s.wg.Go(func() {
@@ -191,13 +194,23 @@ func (s *scheduler) dispatch(ctx context.Context) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.running--
-			s.busy[l.counter()]--
-			t.cancel = nil
-			if !t.gone && ctx.Err() == nil {
-				s.plan(t, s.now())
-			}
+			s.busy[l]--
+			s.ended(ctx, t)
 			s.poke()
 		})
+	}
+}
+
+// ended notes that t's job has returned, and plans the next one: of t, or of the
+// task of a host that left and is back already.
+func (s *scheduler) ended(ctx context.Context, t *task) {
+	t.cancel = nil
+	if t.gone {
+		delete(s.ending, t.slot.host)
+		t = s.tasks[t.slot.host]
+	}
+	if t != nil && ctx.Err() == nil {
+		s.plan(t, s.now())
 	}
 }
 
@@ -218,19 +231,21 @@ func (t *task) lane() lane {
 		return laneLook
 	case t.job == jobAsk:
 		return laneAsk
-	case t.cert && t.failures == 0:
-		return laneRenew
+	case t.failures > 0:
+		return laneAgain
 	case t.cert:
-		return laneRenewAgain
-	case t.failures == 0:
-		return laneFresh
+		return laneRenew
 	}
-	return laneFreshAgain
+	return laneFresh
 }
 
-// plan decides what is next for t, and queues it.
+// plan decides what is next for t, and queues it, unless it has to wait until a
+// job for the same host has ended.
 func (s *scheduler) plan(t *task, now time.Time) {
 	t.leave()
+	if s.ending[t.slot.host] {
+		return
+	}
 	s.seq++
 	t.seq = s.seq
 	switch {
@@ -244,7 +259,7 @@ func (s *scheduler) plan(t *task, now time.Time) {
 		t.job, t.due = jobOrder, t.renewAt
 	}
 	t.rank = t.due
-	if c := t.slot.cert.Load(); t.job == jobOrder && c != nil {
+	if c := t.slot.cert.Load(); t.lane() == laneRenew && c != nil {
 		t.rank = c.notAfter
 	}
 	if t.due.After(now) {

@@ -57,6 +57,9 @@ func (s *shelf) path(host string) string { return filepath.Join(s.dir, host+shel
 // errUnusable where the file is broken; any other is the disk's.
 func (s *shelf) get(host string) (*certificate, error) {
 	data, err := readFile(s.path(host), maxBundle)
+	if errors.Is(err, errTooBig) {
+		err = fmt.Errorf("%w: %w", errUnusable, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the certificate of %q: %w", host, err)
 	}
@@ -128,6 +131,9 @@ func outlived(path string, now time.Time) bool {
 	return err == nil && now.Sub(info.ModTime()) > expiredGrace
 }
 
+// errTooBig is for a file that cannot be what it is called.
+var errTooBig = errors.New("file is too big")
+
 // readFile reads a file of at most limit bytes.
 func readFile(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
@@ -139,7 +145,7 @@ func readFile(path string, limit int64) ([]byte, error) {
 	if n, err := io.Copy(&b, io.LimitReader(f, limit+1)); err != nil {
 		return nil, err
 	} else if n > limit {
-		return nil, fmt.Errorf("%s: more than %d bytes", path, limit)
+		return nil, fmt.Errorf("%s: %w: more than %d bytes", path, errTooBig, limit)
 	}
 	return b.Bytes(), nil
 }

@@ -54,10 +54,12 @@ func (s *storage) lockFile(name string) string {
 	return filepath.Join(s.Path, "locks", certmagic.StorageKeys.Safe(name)+".lock")
 }
 
-// torn reports whether the lock file of name is not what certmagic writes.
+// torn reports whether there is a lock file of name, and it is not what certmagic
+// writes.
 func (s *storage) torn(name string) bool {
 	_, err := lockTime(s.lockFile(name))
-	return err != nil && !errors.Is(err, fs.ErrNotExist)
+	var path *fs.PathError
+	return err != nil && !errors.As(err, &path)
 }
 
 // removeStale removes the lock of a process that is gone.
@@ -99,7 +101,7 @@ func lockTime(path string) (time.Time, error) {
 // sweep deletes what certmagic keeps of hosts that left, a while after it expired,
 // and returns of how many. It leaves alone what it does not know.
 func (s *storage) sweep(ctx context.Context, ours func(host string) bool, now time.Time) (int, error) {
-	sites, err := filepath.Glob(filepath.Join(s.Path, "certificates", "*", "*"))
+	sites, err := fs.Glob(os.DirFS(s.Path), "certificates/*/*")
 	if err != nil {
 		return 0, fmt.Errorf("sweeping certmagic's storage: %w", err)
 	}
@@ -109,6 +111,7 @@ func (s *storage) sweep(ctx context.Context, ours func(host string) bool, now ti
 		if ctx.Err() != nil {
 			break
 		}
+		site = filepath.Join(s.Path, filepath.FromSlash(site))
 		host := filepath.Base(site)
 		if !validHost(host) || ours(host) || !outlived(filepath.Join(site, host+".crt"), now) {
 			continue

@@ -64,11 +64,15 @@ func newServe() *cobra.Command {
 			}
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
+			// Unheeded it would end the program, so it is taken from the start on.
+			hup := make(chan os.Signal, 1)
+			signal.Notify(hup, syscall.SIGHUP)
+			defer signal.Stop(hup)
 			d, err := newDaemon(file, cmd.OutOrStdout(), cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
-			return d.run(ctx)
+			return d.run(ctx, hup)
 		},
 	}
 }
@@ -124,8 +128,8 @@ func newDaemon(file string, stdout, stderr io.Writer) (*daemon, error) {
 	return d, nil
 }
 
-// run serves until ctx is done.
-func (d *daemon) run(ctx context.Context) error {
+// run serves until ctx is done, and looks for changes at each signal of hup.
+func (d *daemon) run(ctx context.Context, hup <-chan os.Signal) error {
 	ls, err := listen(d.settings.Listen)
 	if err != nil {
 		return err
@@ -157,7 +161,7 @@ func (d *daemon) run(ctx context.Context) error {
 			d.log.Error("certificates are no longer renewed; restart the server", "err", err)
 		}
 	})
-	background.Go(func() { d.watch(ctx) })
+	background.Go(func() { d.watch(ctx, hup) })
 	d.admin.serving.Store(true)
 	d.log.Info("serving", "https", addresses(ls.https), "http", addresses(ls.http), "plain", addresses(ls.plain), "admin", addresses(ls.admin), "watching", d.watcher.String())
 	d.notify(systemd.SdNotifyReady)
@@ -182,11 +186,8 @@ func (d *daemon) run(ctx context.Context) error {
 	return nil
 }
 
-// watch looks for changes when the file system or SIGHUP says so, and now and then.
-func (d *daemon) watch(ctx context.Context) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+// watch looks for changes when the file system or hup says so, and now and then.
+func (d *daemon) watch(ctx context.Context, hup <-chan os.Signal) {
 	var wait sync.WaitGroup
 	defer wait.Wait()
 	wait.Go(func() {

@@ -1,0 +1,226 @@
+package certs
+
+import (
+	"context"
+	"crypto/tls"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// fakeResponder answers a CA for one host.
+type fakeResponder struct{ cert *tls.Certificate }
+
+func (f *fakeResponder) challengeCert(h string) *tls.Certificate {
+	if h == host {
+		return f.cert
+	}
+	return nil
+}
+
+func (f *fakeResponder) keyAuthorization(h, token string) (string, bool) {
+	return token + ".thumbprint", h == host && token == "token"
+}
+
+// serving is a Manager of hosts with a fake engine, as it is before Run.
+func serving(t testing.TB, w *world, hosts ...string) *Manager {
+	t.Helper()
+	m := &Manager{o: Options{Source: SourceCertmagic, Log: slog.New(slog.DiscardHandler), Now: w.time}, engine: w.e, sched: w.scheduler}
+	m.hosts.Store(&table{})
+	m.Manage(hosts)
+	return m
+}
+
+func hello(name string, protos ...string) *tls.ClientHelloInfo {
+	return &tls.ClientHelloInfo{ServerName: name, SupportedProtos: protos}
+}
+
+// Before the scheduler has read a host's file, handshakes do, and share one read.
+func TestHandshakesShareTheFirstRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, false)
+		want := valid(90 * day)
+		var reads sync.Map
+		w.e.onStored = func(ctx context.Context, host string) (*certificate, error) {
+			if _, again := reads.LoadOrStore(host, true); again {
+				t.Error("read twice")
+			}
+			return want, pause(ctx, time.Second)
+		}
+		m := serving(t, w, host)
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				if c, err := m.GetCertificate(hello(host)); c != &want.tls || err != nil {
+					t.Errorf("%v, %v", c, err)
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+// A disk that hangs, fails or makes the reader panic costs the answer, and no
+// second one waits for it: the scheduler goes on trying.
+func TestHandshakeWithoutADisk(t *testing.T) {
+	for _, c := range []struct {
+		why    string
+		stored func(context.Context, string) (*certificate, error)
+	}{
+		{"nothing is stored", func(context.Context, string) (*certificate, error) { return nil, fs.ErrNotExist }},
+		{"it fails", func(context.Context, string) (*certificate, error) { return nil, errDisk }},
+		{"it hangs", func(ctx context.Context, _ string) (*certificate, error) { <-ctx.Done(); return nil, ctx.Err() }},
+		{"it panics", func(context.Context, string) (*certificate, error) { panic("disk") }},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 2, false)
+				w.e.onStored = c.stored
+				m := serving(t, w, host)
+				for range 2 {
+					if c, err := m.GetCertificate(hello(host)); c != nil || err != nil {
+						t.Errorf("%v, %v", c, err)
+					}
+					w.e.mu.Lock()
+					w.e.onStored = func(context.Context, string) (*certificate, error) {
+						t.Error("read once more")
+						return nil, errDisk
+					}
+					w.e.mu.Unlock()
+				}
+			})
+		})
+	}
+}
+
+// Who hangs up does not wait for the disk; those who stay get their answer.
+func TestHandshakeHangsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, false)
+		want := valid(90 * day)
+		w.e.onStored = func(ctx context.Context, _ string) (*certificate, error) { return want, pause(ctx, time.Minute/2) }
+		m := serving(t, w, host)
+		slot := (*m.hosts.Load())[host]
+		ctx, hangUp := context.WithCancel(t.Context())
+		gone, stays := make(chan *certificate), make(chan *certificate)
+		go func() { gone <- m.readCold(ctx, slot) }()
+		go func() { stays <- m.readCold(t.Context(), slot) }()
+		pass(time.Second)
+		hangUp()
+		if c := <-gone; c != nil {
+			t.Error("it waited")
+		}
+		if c := <-stays; c != want {
+			t.Errorf("who stays got %v", c)
+		}
+	})
+}
+
+func TestChallengeHandshake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, false)
+		own, challenge := valid(90*day), &tls.Certificate{}
+		w.e.onStored = func(context.Context, string) (*certificate, error) { return own, nil }
+		m := serving(t, w, host, "b.example.com")
+		m.responder = &fakeResponder{cert: challenge}
+		for _, c := range []struct {
+			why     string
+			hello   *tls.ClientHelloInfo
+			disable bool
+			want    *tls.Certificate
+		}{
+			{"the CA", hello(host, alpnProto), false, challenge},
+			{"the CA, spelling the name its own way", hello("MTA-STS.EXAMPLE.COM.", alpnProto), false, challenge},
+			{"a sender", hello(host, "http/1.1"), false, &own.tls},
+			{"who offers more than the challenge is no CA (RFC 8737 §3)", hello(host, alpnProto, "http/1.1"), false, &own.tls},
+			{"no challenge is under way", hello("b.example.com", alpnProto), false, nil},
+			{"a host that is not ours", hello("c.example.com", alpnProto), false, nil},
+			{"no name", hello("", alpnProto), false, nil},
+			{"switched off", hello(host, alpnProto), true, nil},
+		} {
+			m.o.DisableTLSALPN01 = c.disable
+			if got, err := m.GetCertificate(c.hello); got != c.want || err != nil {
+				t.Errorf("%s: %v, %v", c.why, got, err)
+			}
+			if n := len(m.NextProtos()); n != 1 && !c.disable || n != 0 && c.disable {
+				t.Errorf("%s: %d protocols", c.why, n)
+			}
+		}
+	})
+}
+
+func TestHTTPChallenge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := serving(t, newWorld(t, 2, false), host)
+		next := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
+		get := func(method, host, path string) *httptest.ResponseRecorder {
+			r := httptest.NewRequest(method, "http://x"+path, nil)
+			r.Host = host
+			rec := httptest.NewRecorder()
+			m.HTTPHandler(next).ServeHTTP(rec, r)
+			return rec
+		}
+		if code := get("GET", host, challengePath+"token").Code; code != http.StatusTeapot {
+			t.Errorf("no CA checks us, but %d", code)
+		}
+		m.responder = &fakeResponder{}
+		for _, c := range []struct {
+			why, method, host, path string
+			ours                    bool
+		}{
+			{"the CA", "GET", host, challengePath + "token", true},
+			{"with a port", "GET", host + ":80", challengePath + "token", true},
+			{"in upper case", "GET", "MTA-STS.EXAMPLE.COM.", challengePath + "token", true},
+			{"only asking whether it is there", "HEAD", host, challengePath + "token", true},
+			{"another token", "GET", host, challengePath + "other", false},
+			{"no token", "GET", host, challengePath, false},
+			{"a host that is not ours", "GET", "b.example.com", challengePath + "token", false},
+			{"no host", "GET", "", challengePath + "token", false},
+			{"something else", "GET", host, "/.well-known/mta-sts.txt", false},
+			{"a POST", "POST", host, challengePath + "token", false},
+		} {
+			rec := get(c.method, c.host, c.path)
+			if (rec.Code == http.StatusOK && rec.Body.String() == "token.thumbprint") != c.ours || (rec.Code == http.StatusTeapot) == c.ours {
+				t.Errorf("%s: %d %q", c.why, rec.Code, rec.Body)
+			}
+		}
+		m.o.DisableHTTP01 = true
+		if code := get("GET", host, challengePath+"token").Code; code != http.StatusTeapot {
+			t.Errorf("switched off, but %d", code)
+		}
+	})
+}
+
+func BenchmarkGetCertificate(b *testing.B) {
+	for _, n := range []struct {
+		name  string
+		hosts int
+	}{{"1", 1}, {"100000", 100_000}} {
+		b.Run(n.name, func(b *testing.B) {
+			m := &Manager{o: Options{Source: SourceLocal}}
+			hosts := make(table, n.hosts)
+			hellos := make([]*tls.ClientHelloInfo, 0, n.hosts)
+			for _, host := range names("mta-sts.h", n.hosts) {
+				hosts[host] = &slot{host: host}
+				hosts[host].cert.Store(&certificate{})
+				hellos = append(hellos, hello(host, "h2", "http/1.1"))
+			}
+			m.hosts.Store(&hosts)
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for i := 0; pb.Next(); i++ {
+					if c, err := m.GetCertificate(hellos[i%len(hellos)]); c == nil || err != nil {
+						b.Errorf("%v, %v", c, err)
+						return
+					}
+				}
+			})
+		})
+	}
+}
