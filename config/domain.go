@@ -1,10 +1,13 @@
 package config
 
 import (
+	"fmt"
+
 	"mtasts-server/mtasts"
 )
 
-// Domain is one policy domain as configured, valid and ready to publish.
+// Domain is one policy domain as configured, valid and ready to publish. There may be
+// 100,000: it holds on to nothing but itself, and not to what Body says already.
 type Domain struct {
 	Name    string   // A-label, lower case, no final dot
 	AliasOf string   // the domain whose table names this one under aliases; "" for the table's own
@@ -12,12 +15,20 @@ type Domain struct {
 	ID      string   // of Body
 	TLSRPT  []string // where senders report to, for the _smtp._tls record
 	Owners  Owners
-	Policy  mtasts.Policy
 	Profile string // "" for none
 	File    string // absolute path
 	Origin  Origin
 
 	key string // the table's key as written
+}
+
+// Policy returns the policy that Body says.
+func (d *Domain) Policy() mtasts.Policy {
+	p, err := mtasts.Parse(d.Body)
+	if err != nil {
+		panic(fmt.Sprintf("the policy of %q was rendered so that it cannot be parsed: %v", d.Name, err))
+	}
+	return p
 }
 
 // Owners names who answers for what; free text, such as a team or an address.

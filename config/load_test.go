@@ -67,7 +67,7 @@ func outcome(t *testing.T, archive *txtar.Archive) string {
 	}
 	fmt.Fprintf(&b, "ok: %v\n", ok)
 	for _, d := range snap.Domains {
-		fmt.Fprintf(&b, "domain: %s %s %d %s\n", d.Name, d.Policy.Mode, d.Policy.MaxAge, d.Policy.MX)
+		fmt.Fprintf(&b, "domain: %s %s %d %s\n", d.Name, d.Policy().Mode, d.Policy().MaxAge, d.Policy().MX)
 	}
 	return b.String()
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"mtasts-server/mtasts"
@@ -74,12 +75,15 @@ func readShared(root *table) (defaults fields, profiles map[string]fields) {
 }
 
 func readDomain(key string, t *table) domainTable {
-	d := domainTable{key: key}
+	var d domainTable
 	name, err := mtasts.ParseDomain(key)
 	if err != nil {
 		t.errorf("", "RFC 8461 §3.2", "write the domain that stands behind the @ of mail addresses", "%v", err)
 	}
-	d.name, t.domain = name, name
+	d.name, t.domain = strings.Clone(name), name // not a part of the whole text
+	if d.key = d.name; key != name {
+		d.key = strings.Clone(key)
+	}
 	d.fields = readFields(t)
 	list, _ := t.strings("aliases", `"example.org"`)
 	for _, s := range list {
@@ -90,7 +94,7 @@ func readDomain(key string, t *table) domainTable {
 			})
 			continue
 		}
-		d.aliases = append(d.aliases, alias)
+		d.aliases = append(d.aliases, strings.Clone(alias))
 	}
 	t.unknown()
 	d.failed = t.failed

@@ -44,7 +44,7 @@ func (s *site) want(domains ...string) *config.Snapshot {
 	}
 	var got []string
 	for _, d := range snap.Domains {
-		got = append(got, fmt.Sprintf("%s=%s", d.Name, d.Policy.MX[0]))
+		got = append(got, fmt.Sprintf("%s=%s", d.Name, d.Policy().MX[0]))
 	}
 	if strings.Join(got, " ") != strings.Join(domains, " ") {
 		s.t.Errorf("got %q, want %q; problems: %v", got, domains, snap.Problems)

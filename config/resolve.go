@@ -32,11 +32,11 @@ type resolved struct {
 // With advise it reports warnings too.
 func (g *globals) resolve(f *policyFile, file string, advise bool) resolved {
 	r := resolved{domains: make([]Domain, 0, len(f.domains))}
+	texts := make(interner)
 	for i := range f.domains {
 		dt := &f.domains[i]
 		t := &table{src: f.src, path: []string{"domains", dt.key}, domain: dt.name, failed: dt.failed}
 		d := g.merge(f, dt, t)
-		d.File, d.key = file, dt.key
 		g.validate(&d, t, advise)
 		if t.failed {
 			if dt.name != "" {
@@ -45,11 +45,11 @@ func (g *globals) resolve(f *policyFile, file string, advise bool) resolved {
 			r.refused = append(r.refused, dt.aliases...)
 			continue
 		}
-		d.Body = d.Policy.Body()
-		d.ID = mtasts.ID(d.Body)
-		r.domains = append(r.domains, d)
+		d.File, d.key = file, dt.key
+		d.render(texts)
+		r.domains = append(r.domains, d.Domain)
 		for _, alias := range dt.aliases {
-			a := d
+			a := d.Domain
 			a.Name, a.AliasOf = alias, d.Name
 			r.domains = append(r.domains, a)
 		}
@@ -57,9 +57,40 @@ func (g *globals) resolve(f *policyFile, file string, advise bool) resolved {
 	return r
 }
 
+// draft is a domain in the making.
+type draft struct {
+	Domain
+	policy mtasts.Policy
+}
+
+// render makes the bytes that are served, and lets go of the text of the file, of
+// which the strings of d are parts.
+func (d *draft) render(texts interner) {
+	d.Body = d.policy.Body()
+	d.ID = mtasts.ID(d.Body)
+	d.Profile = texts.text(d.Profile)
+	d.Owners = Owners{texts.text(d.Owners.Policy), texts.text(d.Owners.DNS), texts.text(d.Owners.MX)}
+	d.TLSRPT = slices.Clone(d.TLSRPT)
+	for i, s := range d.TLSRPT {
+		d.TLSRPT[i] = texts.text(s)
+	}
+}
+
+// interner keeps one copy of each text, apart from what it was a part of.
+type interner map[string]string
+
+func (in interner) text(s string) string {
+	if old, ok := in[s]; ok {
+		return old
+	}
+	s = strings.Clone(s)
+	in[s] = s
+	return s
+}
+
 // merge looks for each field through the layers.
-func (g *globals) merge(f *policyFile, dt *domainTable, t *table) Domain {
-	d := Domain{Name: dt.name, Profile: cmp.Or(dt.profile, f.defaults.profile, g.defaults.profile)}
+func (g *globals) merge(f *policyFile, dt *domainTable, t *table) draft {
+	d := draft{Domain: Domain{Name: dt.name, Profile: cmp.Or(dt.profile, f.defaults.profile, g.defaults.profile)}}
 	layers := [...]fields{FromDomain: dt.fields, FromProfile: {}, FromFileDefaults: f.defaults, FromMainDefaults: g.defaults}
 	if d.Profile != "" {
 		p, ok := g.profiles[d.Profile]
@@ -80,7 +111,7 @@ func (g *globals) merge(f *policyFile, dt *domainTable, t *table) Domain {
 	if f.defaults.failed {
 		t.errorf("", "", "mend [defaults] in this file", "[defaults] has errors")
 	}
-	d.Policy = mtasts.Policy{Mode: defaultMode, MaxAge: defaultMaxAge}
+	d.policy = mtasts.Policy{Mode: defaultMode, MaxAge: defaultMaxAge}
 	d.Origin = Origin{FromBuiltin, FromBuiltin, FromBuiltin, FromBuiltin}
 	for i := len(layers) - 1; i >= 0; i-- {
 		d.apply(&layers[i], Layer(i))
@@ -96,15 +127,15 @@ func profileKey(dt *domainTable) string {
 }
 
 // apply lets the fields that are present overrule those of farther layers.
-func (d *Domain) apply(f *fields, from Layer) {
+func (d *draft) apply(f *fields, from Layer) {
 	if f.mode != "" {
-		d.Policy.Mode, d.Origin.Mode = f.mode, from
+		d.policy.Mode, d.Origin.Mode = f.mode, from
 	}
 	if f.maxAge != nil {
-		d.Policy.MaxAge, d.Origin.MaxAge = *f.maxAge, from
+		d.policy.MaxAge, d.Origin.MaxAge = *f.maxAge, from
 	}
 	if f.mx != nil {
-		d.Policy.MX, d.Origin.MX = f.mx, from
+		d.policy.MX, d.Origin.MX = f.mx, from
 	}
 	if f.tlsrpt != nil {
 		d.TLSRPT, d.Origin.TLSRPT = f.tlsrpt, from
@@ -115,20 +146,20 @@ func (d *Domain) apply(f *fields, from Layer) {
 }
 
 // validate reports what a strict publisher finds wrong with d.
-func (g *globals) validate(d *Domain, t *table, advise bool) {
+func (g *globals) validate(d *draft, t *table, advise bool) {
 	failed := t.failed // then what is missing may be what could not be read
-	for _, p := range d.Policy.Validate(d.Name) {
+	for _, p := range d.policy.Validate(d.Name) {
 		if p.Severity == mtasts.Warning && !advise {
 			continue
 		}
 		field, element := p.Field, ""
-		if failed && (d.Origin.of(field) != FromDomain || field == "mx" && len(d.Policy.MX) == 0) {
+		if failed && (d.Origin.of(field) != FromDomain || field == "mx" && len(d.policy.MX) == 0) {
 			continue
 		}
 		if d.Origin.of(field) != FromDomain {
 			field = "" // the table itself is the nearest place to point at
-		} else if field == "mx" && p.Index < len(d.Policy.MX) {
-			element = string(d.Policy.MX[p.Index])
+		} else if field == "mx" && p.Index < len(d.policy.MX) {
+			element = string(d.policy.MX[p.Index])
 		}
 		t.report(field, element, Problem{Severity: p.Severity, Rule: p.Rule, Message: p.Text, Fix: p.Fix})
 	}
@@ -152,11 +183,11 @@ func (o Origin) of(field string) Layer {
 }
 
 // advise warns of what is valid and yet not what an experienced postmaster would write.
-func (g *globals) advise(d *Domain, t *table) {
-	if len(d.TLSRPT) == 0 && d.Policy.Mode != mtasts.ModeNone {
+func (g *globals) advise(d *draft, t *table) {
+	if len(d.TLSRPT) == 0 && d.policy.Mode != mtasts.ModeNone {
 		t.report("", "", Problem{
 			Severity: mtasts.Warning, Rule: "RFC 8461 §6",
-			Message: fmt.Sprintf("mode %s without tlsrpt: nobody will tell you what fails", d.Policy.Mode),
+			Message: fmt.Sprintf("mode %s without tlsrpt: nobody will tell you what fails", d.policy.Mode),
 			Fix:     fmt.Sprintf("write tlsrpt = [\"mailto:tlsrpt@%s\"]", d.Name),
 		})
 	}
@@ -164,8 +195,8 @@ func (g *globals) advise(d *Domain, t *table) {
 		return // named once for many domains: that is deliberate
 	}
 	own := mtasts.OrganizationalDomain(d.Name)
-	for i, mx := range d.Policy.MX {
-		if slices.Contains(d.Policy.MX[:i], mx) {
+	for i, mx := range d.policy.MX {
+		if slices.Contains(d.policy.MX[:i], mx) {
 			continue // told already, and so is that it stands twice
 		}
 		org := mtasts.OrganizationalDomain(strings.TrimPrefix(string(mx), "*."))

@@ -113,6 +113,7 @@ func (p *publisher) publish(snap *config.Snapshot, now time.Time) {
 	}
 	p.server.Publish(table)
 	p.certs.Manage(table.Hosts())
+	next.publications, next.records = nil, nil // big, and of no more use
 
 	old := p.plan
 	p.plan, p.version = next, p.ledger.Version()

@@ -54,7 +54,7 @@ func (e Entry) SendersHoldUntil(now time.Time) time.Time {
 	return until
 }
 
-// Publication is what Publish records.
+// Publication is what Publish records. Its Body must not be changed any more.
 type Publication struct {
 	Domain, ID, Source string
 	Body               []byte
@@ -154,6 +154,9 @@ func (l *Ledger) Publish(now time.Time, ps []Publication) error {
 	for _, p := range ps {
 		if e := l.entries[p.Domain]; e == nil || e.ID != p.ID || e.Source != p.Source {
 			l.add(event{Time: now.UTC(), Op: opPublish, Domain: p.Domain, ID: p.ID, Source: p.Source, Body: string(p.Body)})
+		}
+		if e := l.entries[p.Domain]; e != nil && e.ID == p.ID { // the same bytes: one copy of them is enough
+			e.Domain, e.ID, e.Source, e.Body = p.Domain, p.ID, p.Source, p.Body
 		}
 	}
 	return l.flush(now)
