@@ -20,9 +20,10 @@ const (
 
 // ParseMode reads a mode in its exact, lower-case form.
 func ParseMode(s string) (Mode, error) {
-	switch m := Mode(s); m {
-	case ModeEnforce, ModeTesting, ModeNone:
-		return m, nil
+	for _, m := range []Mode{ModeEnforce, ModeTesting, ModeNone} {
+		if s == string(m) {
+			return m, nil // and not s, which may be a part of a long text
+		}
 	}
 	return "", fmt.Errorf("mode %q: want \"testing\", \"enforce\" or \"none\"", s)
 }
