@@ -2,22 +2,30 @@ package certs
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 )
 
-// certificate is what is handed out for a host: slim, because there may be
-// 100,000 of them. The parsed leaf, most of what a tls.Certificate weighs, is
-// dropped, and the certificates of the issuing CA are shared by all who use them.
+// certificate is what is kept in memory for a host: slim, because there may be
+// 100,000 of them. Of the host's own there are the bytes only, and the certificates
+// of the issuing CA are shared by all who use them. A tls.Certificate, which weighs
+// four times as much, is made of it for those who are asked for often (see hot).
 type certificate struct {
-	tls       tls.Certificate // Leaf is nil
+	leafDER   []byte
+	chain     [][]byte          // of the issuing CA
+	scalar    []byte            // the private key, if it is ECDSA P-256, as nearly all are
+	key       crypto.PrivateKey // the private key otherwise
 	notBefore time.Time
 	notAfter  time.Time
 	issuer    string // who issued it, in the words of the source
@@ -36,7 +44,21 @@ func (c *certificate) expired(now time.Time) bool { return !now.Before(c.notAfte
 
 // leaf parses the host's own certificate once more, for the few who need it.
 func (c *certificate) leaf() (*x509.Certificate, error) {
-	return x509.ParseCertificate(c.tls.Certificate[0])
+	return x509.ParseCertificate(c.leafDER)
+}
+
+// pair makes of c what crypto/tls wants.
+func (c *certificate) pair() (*tls.Certificate, error) {
+	t := &tls.Certificate{Certificate: make([][]byte, 0, 1+len(c.chain)), PrivateKey: c.key}
+	t.Certificate = append(append(t.Certificate, c.leafDER), c.chain...)
+	if c.scalar != nil {
+		key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), c.scalar)
+		if err != nil {
+			return nil, fmt.Errorf("reading a private key: %w", err)
+		}
+		t.PrivateKey = key
+	}
+	return t, nil
 }
 
 // errUnusable is for something stored which is no certificate for its host:
@@ -79,12 +101,21 @@ func parseBundle(host string, data []byte, shared *interner) (*certificate, erro
 
 // newCertificate makes pair, whose leaf is parsed, slim.
 func newCertificate(pair tls.Certificate, issuer string, shared *interner) *certificate {
-	c := &certificate{tls: pair, notBefore: pair.Leaf.NotBefore, notAfter: pair.Leaf.NotAfter, issuer: issuer}
-	c.tls.Leaf = nil
-	c.tls.Certificate = make([][]byte, len(pair.Certificate))
-	c.tls.Certificate[0] = pair.Certificate[0]
-	for i, der := range pair.Certificate[1:] {
-		c.tls.Certificate[i+1] = shared.der(der)
+	c := &certificate{
+		chain: shared.chain(pair.Certificate[1:]), key: pair.PrivateKey,
+		notBefore: pair.Leaf.NotBefore, notAfter: pair.Leaf.NotAfter, issuer: issuer,
+	}
+	var scalar []byte
+	if key, ok := pair.PrivateKey.(*ecdsa.PrivateKey); ok && key.Curve == elliptic.P256() {
+		if raw, err := key.Bytes(); err == nil {
+			scalar, c.key = raw, nil
+		}
+	}
+	n := len(pair.Certificate[0])
+	own := append(append(make([]byte, 0, n+len(scalar)), pair.Certificate[0]...), scalar...)
+	c.leafDER = own[:n:n]
+	if scalar != nil {
+		c.scalar = own[n:]
 	}
 	return c
 }
@@ -105,26 +136,31 @@ const maxInterned = 1024
 // interner keeps one copy of what many certificates have in common: the
 // issuing CA's certificates and its name.
 type interner struct {
-	mu    sync.Mutex
-	ders  map[[sha256.Size]byte][]byte
-	texts map[string]string
+	mu     sync.Mutex
+	chains map[[sha256.Size]byte][][]byte
+	texts  map[string]string
 }
 
 func newInterner() *interner {
-	return &interner{ders: map[[sha256.Size]byte][]byte{}, texts: map[string]string{}}
+	return &interner{chains: map[[sha256.Size]byte][][]byte{}, texts: map[string]string{}}
 }
 
-func (in *interner) der(b []byte) []byte {
-	sum := sha256.Sum256(b)
+func (in *interner) chain(ders [][]byte) [][]byte {
+	hash := sha256.New()
+	for _, der := range ders {
+		hash.Write(der) // each says how long it is
+	}
+	sum := [sha256.Size]byte(hash.Sum(nil))
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if old, ok := in.ders[sum]; ok {
+	if old, ok := in.chains[sum]; ok {
 		return old
 	}
-	if len(in.ders) < maxInterned {
-		in.ders[sum] = b
+	ders = slices.Clone(ders)
+	if len(in.chains) < maxInterned {
+		in.chains[sum] = ders
 	}
-	return b
+	return ders
 }
 
 func (in *interner) text(s string) string {

@@ -69,12 +69,12 @@ func TestCertmagicLeftovers(t *testing.T) {
 
 			stored, err := e.stored(t.Context(), host)
 			good(t, e, stored, err)
-			if string(stored.tls.Certificate[0]) != string(first.tls.Certificate[0]) {
+			if string(stored.leafDER) != string(first.leafDER) {
 				t.Error("the shelf does not count")
 			}
 			second, err := e.order(t.Context(), host, stored)
 			good(t, e, second, err)
-			if string(second.tls.Certificate[0]) == string(first.tls.Certificate[0]) {
+			if string(second.leafDER) == string(first.leafDER) {
 				t.Error("nothing was ordered")
 			}
 
@@ -107,7 +107,7 @@ func TestCertmagicKnowsWhatTheShelfLost(t *testing.T) {
 		for range 2 { // the first puts it back on the shelf
 			got, err := e.stored(t.Context(), host)
 			good(t, e, got, err)
-			if string(got.tls.Certificate[0]) != string(first.tls.Certificate[0]) {
+			if string(got.leafDER) != string(first.leafDER) {
 				t.Errorf("%s: another certificate", c.why)
 			}
 			check(t, os.RemoveAll(filepath.Join(e.storage.Path, "certificates")))
@@ -123,7 +123,7 @@ func TestCertmagicTakesWhatAnotherProcessGot(t *testing.T) {
 	good(t, a, got, err)
 	same, err := b.order(t.Context(), host, nil)
 	good(t, b, same, err)
-	if string(same.tls.Certificate[0]) != string(got.tls.Certificate[0]) {
+	if string(same.leafDER) != string(got.leafDER) {
 		t.Error("ordered once more")
 	}
 }

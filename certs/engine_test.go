@@ -3,6 +3,8 @@ package certs
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -138,7 +140,12 @@ func valid(lifetime time.Duration) *certificate { return aged(lifetime, 0) }
 // aged is a certificate that was issued some time ago.
 func aged(lifetime, age time.Duration) *certificate {
 	from := time.Now().Add(-age)
-	return &certificate{notBefore: from, notAfter: from.Add(lifetime), issuer: "fake"}
+	return &certificate{leafDER: []byte(rand.Text()), notBefore: from, notAfter: from.Add(lifetime), issuer: "fake"}
+}
+
+// made reports whether t was made of c.
+func made(t *tls.Certificate, c *certificate) bool {
+	return t != nil && c != nil && bytes.Equal(t.Certificate[0], c.leafDER)
 }
 
 // world is a scheduler at work on a set of hosts. It lives in a synctest bubble, so

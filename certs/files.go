@@ -212,7 +212,7 @@ func (f *files) best(host string, now time.Time) *pair {
 	_, parent, _ := strings.Cut(host, ".")
 	for _, name := range []string{host, "*." + parent} {
 		for _, p := range f.pairs[name] {
-			if best == nil || cmp.Or(cmp.Compare(rank(p), rank(best)), p.notBefore.Compare(best.notBefore), len(p.tls.Certificate)-len(best.tls.Certificate)) > 0 {
+			if best == nil || cmp.Or(cmp.Compare(rank(p), rank(best)), p.notBefore.Compare(best.notBefore), len(p.chain)-len(best.chain)) > 0 {
 				best = p
 			}
 		}

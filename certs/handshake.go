@@ -53,7 +53,7 @@ func (m *Manager) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, 
 	if c == nil {
 		return nil, nil
 	}
-	return &c.tls, nil
+	return m.hot.get(s, c)
 }
 
 // readCold reads s from storage. Those who ask for it at the same time share one

@@ -8,8 +8,9 @@ import (
 // slot is a host's place in the table: what handshakes read, and nothing else.
 // A slot outlives the table it is in, so that a new table brings no new reads.
 type slot struct {
-	host string
-	cert atomic.Pointer[certificate]
+	host  string
+	cert  atomic.Pointer[certificate]
+	ready atomic.Pointer[ready] // nil unless it is one of the hot ones
 
 	// looked is set once storage was asked for the host. From then on a slot
 	// without a certificate answers so at once, until the scheduler has one.

@@ -50,6 +50,7 @@ type Manager struct {
 	sweeps    []func(ctx context.Context, ours func(string) bool, now time.Time) (int, error)
 	sched     *scheduler
 	cold      singleflight.Group
+	hot       hot
 }
 
 // New checks o and makes what is needed in its directories. It asks nobody on

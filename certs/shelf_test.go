@@ -22,17 +22,28 @@ func openShelf(t testing.TB) *shelf {
 // whole fails the test unless c is the certificate of p, with its key and chain.
 func whole(t testing.TB, why string, c *certificate, p TestPair) {
 	t.Helper()
-	if len(c.tls.Certificate) != 2 || !bytes.Equal(c.tls.Certificate[0], p.Leaf.Raw) {
+	if len(c.chain) != 1 || !bytes.Equal(c.leafDER, p.Leaf.Raw) {
 		t.Errorf("%s: another certificate, or not its chain of two", why)
 		return
 	}
-	key, ok := c.tls.PrivateKey.(*ecdsa.PrivateKey)
-	if !ok || !key.PublicKey.Equal(p.Leaf.PublicKey) {
+	if !keyOf(t, c).PublicKey.Equal(p.Leaf.PublicKey) {
 		t.Errorf("%s: the key does not fit", why)
 	}
 	if !c.notBefore.Equal(p.Leaf.NotBefore) || !c.notAfter.Equal(p.Leaf.NotAfter) {
 		t.Errorf("%s: valid from %v to %v", why, c.notBefore, c.notAfter)
 	}
+}
+
+// keyOf returns the private key that c brings into a handshake.
+func keyOf(t testing.TB, c *certificate) *ecdsa.PrivateKey {
+	t.Helper()
+	pair, err := c.pair()
+	check(t, err)
+	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		t.Fatalf("the key is a %T", pair.PrivateKey)
+	}
+	return key
 }
 
 func TestShelf(t *testing.T) {
@@ -52,10 +63,10 @@ func TestShelf(t *testing.T) {
 		if got.issuer != "ca.example-directory" {
 			t.Errorf("issuer %q", got.issuer)
 		}
-		if got.tls.Leaf != nil {
-			t.Error("the parsed leaf is kept, most of a certificate's weight")
+		if got.key != nil {
+			t.Error("the parsed key is kept, much of a certificate's weight")
 		}
-		intermediates = append(intermediates, got.tls.Certificate[1])
+		intermediates = append(intermediates, got.chain[0])
 		info, err := os.Stat(s.path(host))
 		check(t, err)
 		if info.Mode() != 0o600 {
@@ -89,8 +100,7 @@ func TestShelfDamaged(t *testing.T) {
 		}
 		leaf, err := c.leaf()
 		check(t, err)
-		key, ok := c.tls.PrivateKey.(*ecdsa.PrivateKey)
-		if !ok || !key.PublicKey.Equal(leaf.PublicKey) || leaf.VerifyHostname(host) != nil {
+		if !keyOf(t, c).PublicKey.Equal(leaf.PublicKey) || leaf.VerifyHostname(host) != nil {
 			t.Errorf("%s at %d: key or name do not fit", why, n)
 		}
 		if only != nil && !only.Equal(leaf) {
