@@ -1,0 +1,62 @@
+package docs_test
+
+import (
+	"go/ast"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "mtasts-server/"
+
+// floors says which rooms a room may import. Words stand at the bottom, the door
+// at the top; rooms never import each other.
+var floors = map[string][]string{
+	"mtasts":            nil,
+	"tlsrpt":            nil,
+	"policyserve":       {"mtasts", "tlsrpt"},
+	"certs":             {"mtasts", "tlsrpt"},
+	"config":            {"mtasts", "tlsrpt"},
+	"internal/ledger":   {"mtasts", "tlsrpt"},
+	"cmd/mtasts-server": {"mtasts", "tlsrpt", "policyserve", "certs", "config", "internal/ledger"},
+}
+
+// words may use no network, no files and no clock.
+var banned = map[string][]string{
+	"mtasts": {"net", "net/http", "os", "time", "io/fs", "path/filepath"},
+	"tlsrpt": {"net", "net/http", "os", "time", "io/fs", "path/filepath"},
+}
+
+func TestFloors(t *testing.T) {
+	seen := map[string]bool{}
+	goFiles(t, func(path string, file *ast.File) {
+		if strings.HasSuffix(path, "_test.go") || strings.HasPrefix(path, "internal/e2e/") {
+			return
+		}
+		room := path[:strings.LastIndex(path, "/")]
+		seen[room] = true
+		may, known := floors[room]
+		if !known {
+			t.Errorf("%s: the room %q stands on no floor", path, room)
+			return
+		}
+		for _, spec := range file.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if other, ours := strings.CutPrefix(imported, module); ours && !slices.Contains(may, other) {
+				t.Errorf("%s: %s may not import %s", path, room, other)
+			}
+			if slices.Contains(banned[room], imported) {
+				t.Errorf("%s: %s may not import %s", path, room, imported)
+			}
+		}
+	})
+	for room := range floors {
+		if !seen[room] {
+			t.Errorf("there is no room %q", room)
+		}
+	}
+}
