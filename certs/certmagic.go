@@ -273,6 +273,9 @@ func (e *certmagicEngine) orderFrom(ctx context.Context, iss issuing, host strin
 	if problem, ok := errors.AsType[acme.Problem](err); ok {
 		err = problem // what the CA said, without the way that it came: that fills lines
 	}
+	if p, ok := errors.AsType[acme.Problem](err); ok && p.Type == acme.ProblemTypeRateLimited {
+		err = fmt.Errorf("%w: %w", errRateLimited, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ordering from %q: %w", iss.key, err)
 	}

@@ -178,6 +178,9 @@ func (s *scheduler) orderFailed(t *task, cur *certificate, err error) {
 	t.retryAt = now.Add(retryWait(t.failures, life, rand.Float64()))
 	s.failed.Add(1)
 	s.changed = true
+	if errors.Is(err, errRateLimited) {
+		s.pace.empty(now)
+	}
 	args := []any{"host", t.slot.host, "err", t.lastError, "failures", t.failures, "next", t.retryAt}
 	switch {
 	case cur == nil:

@@ -49,6 +49,7 @@ type Manager struct {
 	start     func() (stop func(), err error)
 	sweeps    []func(ctx context.Context, ours func(string) bool, now time.Time) (int, error)
 	sched     *scheduler
+	saved     pace // as it was last written down
 	cold      singleflight.Group
 	hot       hot
 }
@@ -101,6 +102,12 @@ func (m *Manager) open() error {
 		}
 	}
 	m.sched = newScheduler(m.engine, m.o.Slots, m.o.ARI && m.o.Source == SourceCertmagic, m.o.Log, m.o.Now)
+	if m.o.acme() {
+		m.sched.pace = newPace(m.o.Orders)
+		if err := readPace(m.paceFile(), &m.sched.pace, m.o.Now()); err != nil {
+			m.o.Log.Warn("starting with a full budget of orders", "err", err) // the CA says when it is not
+		}
+	}
 	if m.sched.former, err = readAttempts(m.attemptsFile()); err != nil {
 		m.o.Log.Warn("starting without them", "err", err) // they may be lost
 	}
@@ -108,6 +115,8 @@ func (m *Manager) open() error {
 }
 
 func (m *Manager) attemptsFile() string { return filepath.Join(m.o.Dir, "attempts.json") }
+
+func (m *Manager) paceFile() string { return filepath.Join(m.o.Dir, "orders.json") }
 
 // Manage replaces the set of hosts by hosts: lower-case A-labels without a final
 // dot. It does not wait for disk or network. New hosts are asked for at once;
@@ -189,13 +198,20 @@ func (m *Manager) every(ctx context.Context, first, then time.Duration, f func(c
 	}
 }
 
-// save writes down which hosts fail.
+// save writes down which hosts fail, and how many orders are left.
 func (m *Manager) save(context.Context) {
 	if failing, changed := m.sched.remember(); changed {
 		if err := writeAttempts(m.attemptsFile(), failing); err != nil {
 			m.o.Log.Warn("a restart will not know which hosts failed", "err", err)
 			m.sched.unsaved()
 		}
+	}
+	if p := m.sched.budget(); p != m.saved {
+		if err := writePace(m.paceFile(), p); err != nil {
+			m.o.Log.Warn("a restart will not know how many orders are left", "err", err)
+			return
+		}
+		m.saved = p
 	}
 }
 

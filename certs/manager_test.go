@@ -160,6 +160,7 @@ func TestStatusSummaryAndMetrics(t *testing.T) {
 			"mtasts_certificates_orders_total failed = 3",
 			"mtasts_certificates_orders_total obtained = 1",
 			"mtasts_certificates_orders_total renewed = 0",
+			"mtasts_certificates_orders_waiting = 0",
 			"mtasts_certificates_ready_hosts = 2",
 			"mtasts_certificates_renewal_info_total answered = 0",
 			"mtasts_certificates_renewal_info_total failed = 0",

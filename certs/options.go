@@ -90,6 +90,10 @@ type Options struct {
 	// Slots is how many orders may be under way at once; 0 is 16.
 	Slots int
 
+	// Orders is how many orders the CA takes from our account in three hours; 0
+	// is 300, as Let's Encrypt. Renewals that the CA exempts are not counted.
+	Orders int
+
 	// Log receives what happens; nil discards it.
 	Log *slog.Logger
 
@@ -118,6 +122,12 @@ func (o *Options) complete() error {
 	}
 	if o.Slots == 0 {
 		o.Slots = defaultSlots
+	}
+	if o.Orders == 0 {
+		o.Orders = defaultOrders
+	}
+	if o.Orders < 1 || o.Orders > maxOrders {
+		return fmt.Errorf("%d orders in three hours: from 1 to %d are possible", o.Orders, maxOrders)
 	}
 	if o.Slots < 1 || o.Slots > maxSlots {
 		return fmt.Errorf("%d orders at once: from 1 to %d are possible", o.Slots, maxSlots)

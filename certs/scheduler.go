@@ -65,6 +65,7 @@ type scheduler struct {
 	running int
 	ending  map[string]bool // hosts that left while a job was running which has not returned yet
 	seq     uint64
+	pace    pace
 	changed bool // what is to be remembered changed since it was last asked for
 	former  map[string]attempt
 
@@ -150,8 +151,7 @@ func (s *scheduler) run(ctx context.Context) {
 		}
 		wall, began = now, time.Now()
 		s.promote(now)
-		s.dispatch(ctx)
-		nap := maxNap
+		nap := min(maxNap, s.dispatch(ctx, now))
 		if t := s.waiting.first(); t != nil {
 			nap = min(nap, max(t.due.Sub(now), 0))
 		}
@@ -175,11 +175,18 @@ func (s *scheduler) promote(now time.Time) {
 	}
 }
 
-// dispatch starts jobs while there are slots and lanes with a share left.
-func (s *scheduler) dispatch(ctx context.Context) {
+// dispatch starts jobs while there are slots, and lanes with a share left. It returns
+// when to come back for orders that have to wait for the CA's budget.
+func (s *scheduler) dispatch(ctx context.Context, now time.Time) (again time.Duration) {
+	again = maxNap
 	for l := lane(0); l < laneCount && s.running < s.slots; {
 		t := s.lanes[l].first()
 		if t == nil || s.busy[l] >= l.share(s.slots) {
+			l++
+			continue
+		}
+		if wait := s.afford(t, now); wait > 0 {
+			again = min(again, wait)
 			l++
 			continue
 		}
@@ -199,6 +206,46 @@ func (s *scheduler) dispatch(ctx context.Context) {
 			s.poke()
 		})
 	}
+	return again
+}
+
+// afford returns how long t's job has to wait until the CA's budget allows it; 0 is
+// for now, and then it is counted. The CA does not count what renews one of its
+// certificates at the time that it proposed ("replaces", RFC 9773 §5).
+func (s *scheduler) afford(t *task, now time.Time) time.Duration {
+	if t.job != jobOrder {
+		return 0
+	}
+	c := t.slot.cert.Load()
+	if c != nil && !c.foreign && !t.window.end.IsZero() {
+		return 0
+	}
+	reserve := paceReserve
+	if c != nil && !c.foreign {
+		reserve = 0
+	}
+	wait := s.pace.wait(now, reserve)
+	if wait == 0 {
+		s.pace.take()
+	}
+	return wait
+}
+
+// queue returns how many orders wait, and when the last of them will have begun.
+func (s *scheduler) queue(now time.Time) (waiting int, eta time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range []lane{laneRenew, laneFresh, laneAgain} {
+		waiting += s.lanes[l].Len()
+	}
+	return waiting, s.pace.eta(now, waiting)
+}
+
+// budget returns what is left of the CA's budget.
+func (s *scheduler) budget() pace {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pace
 }
 
 // ended notes that t's job has returned, and plans the next one: of t, or of the

@@ -36,6 +36,9 @@ type Summary struct {
 	Pending        int       // have none, and nothing went wrong yet
 	Failing        int       // the last attempt failed, or the certificate has expired
 	EarliestExpiry time.Time // of the certificates at hand; zero: there are none
+
+	Waiting int       // orders that are due and wait for a slot or for the CA's budget
+	ETA     time.Time // when the last of them will have begun, by that budget; zero: soon
 }
 
 // Status tells of every host, in the order of their names.
@@ -120,6 +123,9 @@ func (m *Manager) Summary() Summary {
 		case StatePending:
 			sum.Pending++
 		}
+	}
+	if m.sched != nil {
+		sum.Waiting, sum.ETA = m.sched.queue(now)
 	}
 	return sum
 }

@@ -40,6 +40,7 @@ type Certificates struct {
 	Files      string   // directory of PEM files, for source files
 	CAs        []CA     // the ACME CA and the one to fall back to
 	ARI        bool     // renew when the CA suggests (RFC 9773)
+	Orders     int      // that the CA takes in three hours; 0 is the built-in number
 	Challenges []string // of "http-01", "tls-alpn-01"
 }
 
@@ -193,6 +194,12 @@ func readCertificates(base string, t *table) Certificates {
 	}
 	if ari, ok := t.bool("ari"); ok {
 		c.ARI = ari
+	}
+	if n, ok := t.int("orders", "300"); ok {
+		if n < 1 || n > 100_000 {
+			t.errorf("orders", "", "write orders = 300, or what the CA grants the account", "orders: %d in three hours is out of range", n)
+		}
+		c.Orders = int(n)
 	}
 	if list, ok := t.strings("challenges", `"http-01", "tls-alpn-01"`); ok {
 		for _, s := range list {

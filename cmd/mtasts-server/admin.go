@@ -71,6 +71,9 @@ func (a *admin) readyz(w http.ResponseWriter, _ *http.Request) {
 	}
 	s := a.certs.Summary()
 	fmt.Fprintf(&b, "certificates: %d of %d hosts have one, %d pending, %d failing\n", s.Ready, s.Hosts, s.Pending, s.Failing)
+	if s.Waiting > 0 && !s.ETA.IsZero() {
+		fmt.Fprintf(&b, "certificates: %s waiting; by what the CA grants, the last begins about %s\n", count(s.Waiting, "order"), s.ETA.UTC().Format("2006-01-02 15:04 MST"))
+	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(b.String())) // the client went away: nothing to do

@@ -36,6 +36,7 @@ func certsOptions(s config.Settings) (certs.Options, error) {
 		Dir:              filepath.Join(s.State, "certs"),
 		FilesDir:         c.Files,
 		ARI:              c.ARI,
+		Orders:           c.Orders,
 		DisableHTTP01:    !slices.Contains(c.Challenges, "http-01"),
 		DisableTLSALPN01: !slices.Contains(c.Challenges, "tls-alpn-01"),
 		HTTPPort:         portOf(s.Listen.HTTP),
