@@ -56,7 +56,7 @@ func (p *pace) wait(now time.Time, reserve float64) time.Duration {
 		return 0
 	}
 	p.fill(now)
-	missing := 1 + reserve*p.limit - p.left
+	missing := 1 + min(reserve*p.limit, p.limit-1) - p.left
 	if missing <= 0 {
 		return 0
 	}

@@ -42,6 +42,9 @@ func TestPace(t *testing.T) {
 	if eta := p.eta(now, 100_000); eta.Sub(now).Round(time.Hour) != 1000*time.Hour { // 42 days
 		t.Errorf("100,000 hosts take %v", eta.Sub(now))
 	}
+	if one := newPace(1); one.wait(now, paceReserve) != 0 {
+		t.Error("a budget of one order is never spent")
+	}
 	var free pace
 	if free.wait(now, paceReserve) != 0 || !free.eta(now, 100_000).IsZero() {
 		t.Error("no limit is a limit")
