@@ -32,6 +32,7 @@ func newAdminServer(a *admin, log *slog.Logger, cs ...prometheus.Collector) *htt
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", a.livez)
 	mux.HandleFunc("GET /readyz", a.readyz)
+	mux.HandleFunc("GET /certs", a.certsPage)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}))
 	return &http.Server{
 		Handler:           mux,

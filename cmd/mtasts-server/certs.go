@@ -1,0 +1,214 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mtasts-server/certs"
+	"mtasts-server/mtasts"
+)
+
+const certsLong = `certs asks the admin listener of a running server how the certificates are: how many
+hosts have one, how many orders wait and until when, and of each host in trouble the
+last error and when it is tried again. With domains it tells of those, with --all of
+every one.
+
+Exit status: 0 all hosts have a certificate, 1 some have none or fail, 2 wrong usage.`
+
+func newCerts() *cobra.Command {
+	var admin string
+	var asJSON, all bool
+	cmd := &cobra.Command{
+		Use:     "certs [DOMAIN...]",
+		Short:   "Show how the certificates of a running server are",
+		Long:    certsLong,
+		Example: "  mtasts-server certs\n  mtasts-server certs example.com\n  mtasts-server certs --all --json | jq '.hosts[].not_after'",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			query := url.Values{}
+			for _, arg := range args {
+				domain, err := mtasts.ParseDomain(arg)
+				if err != nil {
+					return usageError{err}
+				}
+				query.Add("host", mtasts.PolicyHost(domain))
+			}
+			if all {
+				query.Set("all", "1")
+			}
+			if admin == "" {
+				admin = adminAddress(cmd)
+			}
+			var v certsView
+			if err := getJSON(cmd.Context(), "http://"+admin+"/certs?"+query.Encode(), &v); err != nil {
+				return err
+			}
+			if asJSON {
+				enc := json.NewEncoder(cmd.OutOrStdout())
+				enc.SetIndent("", "  ")
+				enc.SetEscapeHTML(false)
+				if err := enc.Encode(v); err != nil {
+					return err
+				}
+			} else if err := v.print(cmd.OutOrStdout(), time.Now()); err != nil {
+				return err
+			}
+			if !v.ok() {
+				return errFindings
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&admin, "admin", "", "`address` of the admin listener (default: as configured)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	cmd.Flags().BoolVar(&all, "all", false, "tell of every host, not only of those in trouble")
+	return cmd
+}
+
+// mostShown is how many hosts in trouble are told of unless more is asked for: after
+// an accident there may be 100,000.
+const mostShown = 100
+
+// certsView is what the admin listener says at /certs.
+type certsView struct {
+	Hosts     []hostView `json:"hosts"`
+	More      int        `json:"more,omitempty"` // hosts that are not listed
+	Known     int        `json:"known"`
+	Ready     int        `json:"ready"`
+	Pending   int        `json:"pending"`
+	Failing   int        `json:"failing"`
+	Waiting   int        `json:"orders_waiting"`
+	LastBegin time.Time  `json:"last_begins,omitzero"`
+	Missing   []string   `json:"missing,omitempty"` // asked for, and not managed
+}
+
+type hostView struct {
+	Host     string      `json:"host"`
+	State    certs.State `json:"state"`
+	Issuer   string      `json:"issuer,omitempty"`
+	NotAfter time.Time   `json:"not_after,omitzero"`
+	Next     time.Time   `json:"next_attempt,omitzero"`
+	Failures int         `json:"failures,omitempty"`
+	Error    string      `json:"error,omitempty"`
+}
+
+func (v *certsView) ok() bool {
+	return v.Ready == v.Known && v.Failing == 0 && len(v.Missing) == 0
+}
+
+// certsPage answers at /certs, for the verb of that name.
+func (a *admin) certsPage(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	asked := query["host"]
+	s := a.certs.Summary()
+	v := certsView{Hosts: []hostView{}, Known: s.Hosts, Ready: s.Ready, Pending: s.Pending, Failing: s.Failing, Waiting: s.Waiting, LastBegin: s.ETA}
+	found := map[string]bool{}
+	status := a.certs.Status()
+	slices.SortStableFunc(status, func(a, b certs.HostStatus) int { return cmp.Compare(trouble(a), trouble(b)) })
+	for _, h := range status {
+		if len(asked) > 0 && !slices.Contains(asked, h.Host) || len(asked) == 0 && !query.Has("all") && h.State == certs.StateOK {
+			continue
+		}
+		found[h.Host] = true
+		if len(v.Hosts) == mostShown && !query.Has("all") {
+			v.More++
+			continue
+		}
+		v.Hosts = append(v.Hosts, hostView{h.Host, h.State, h.Issuer, h.NotAfter, h.NextAttempt, h.Failures, h.LastError})
+	}
+	for _, host := range asked {
+		if !found[host] {
+			v.Missing = append(v.Missing, host)
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // the client went away: nothing to do
+}
+
+// trouble orders hosts: those that fail first.
+func trouble(h certs.HostStatus) int {
+	return slices.Index([]certs.State{certs.StateFailing, certs.StatePending, certs.StateOK}, h.State)
+}
+
+func (v *certsView) print(out io.Writer, now time.Time) error {
+	fmt.Fprintf(out, "%d of %s have a certificate, %d pending, %d failing\n", v.Ready, count(v.Known, "host"), v.Pending, v.Failing)
+	if v.Waiting > 0 {
+		fmt.Fprintf(out, "%s waiting", count(v.Waiting, "order"))
+		if !v.LastBegin.IsZero() {
+			fmt.Fprintf(out, "; by what the CA grants, the last begins in about %s", roughly(v.LastBegin.Sub(now)))
+		}
+		fmt.Fprintln(out)
+	}
+	for _, host := range v.Missing {
+		fmt.Fprintf(out, "%s is not served: see the verb check\n", host)
+	}
+	if len(v.Hosts) > 0 {
+		fmt.Fprintln(out)
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, h := range v.Hosts {
+		expires := "no certificate"
+		if !h.NotAfter.IsZero() {
+			expires = "expires " + h.NotAfter.UTC().Format("2006-01-02 15:04")
+		}
+		next := ""
+		if !h.Next.IsZero() {
+			next = "next order in " + roughly(h.Next.Sub(now))
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", h.Host, h.State, expires, next, h.Error)
+	}
+	if v.More > 0 {
+		fmt.Fprintf(w, "and %d more: see --all\n", v.More)
+	}
+	return w.Flush()
+}
+
+// roughly is a time to come, for people.
+func roughly(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return "a moment"
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", int(d.Hours()))
+	}
+	return fmt.Sprintf("%d days", int(d.Hours()/24))
+}
+
+// maxAnswer bounds what is read of a server's answer: some 500 bytes for each of
+// 100,000 hosts, and room.
+const maxAnswer = 256 << 20
+
+func getJSON(ctx context.Context, url string, to any) error {
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return usageError{err}
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("asking the server: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("asking the server: %s answered %s", url, resp.Status)
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(to); err != nil {
+		return fmt.Errorf("asking the server: %w", err)
+	}
+	return nil
+}
