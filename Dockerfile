@@ -14,14 +14,15 @@ COPY . .
 ARG VERSION=
 RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=${VERSION}" -o /out/mtasts-server ./cmd/mtasts-server
 # An empty directory that belongs to the user below, for the volume to begin with.
-RUN mkdir -p /out/state && cp /etc/ssl/certs/ca-certificates.crt /out/
+RUN mkdir /out/state && cp /etc/ssl/certs/ca-certificates.crt /out/
 
 FROM scratch
 COPY --from=build /out/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/mtasts-server /mtasts-server
 COPY --from=build --chown=65532:65532 /out/state /var/lib/mtasts-server
 # Ports below 1024 are open to this user where net.ipv4.ip_unprivileged_port_start is 0
-# in the container, as docker and podman set it; elsewhere listen on other ports.
+# in the container. Docker sets it so (since 20.10); for podman and Kubernetes name it
+# (podman run --sysctl net.ipv4.ip_unprivileged_port_start=0), or listen on other ports.
 USER 65532:65532
 VOLUME /var/lib/mtasts-server
 EXPOSE 443 80

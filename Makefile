@@ -7,7 +7,7 @@ SHELL := /bin/sh
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 E2E := internal/e2e
 # Debian packages that the end-to-end tests drive; everything else comes with Go.
-PACKAGES := buildah postfix-mta-sts-resolver
+PACKAGES := buildah postfix-mta-sts-resolver runc
 FUZZTIME ?= 1m
 BENCHTIME ?= 1s
 
@@ -45,8 +45,9 @@ fuzz: ## each fuzz test for FUZZTIME
 		done; \
 	done
 
-drill: ## kill -9 two hundred times, a thousand reloads under load
+drill: ## kill -9 two hundred times, a thousand reloads under load, a year at 20,000 hosts
 	cd $(E2E) && MTASTS_DRILL_ROUNDS=200 MTASTS_DRILL_RELOADS=1000 go test -timeout 2h -v -run 'Drill|Reloads' ./...
+	MTASTS_YEAR_HOSTS=20000 go test -timeout 2h -v -run TestYear ./certs
 
 bench: ## benchmarks of every package
 	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
@@ -55,4 +56,4 @@ cover: ## test coverage, by function
 	go test -coverprofile=cover.out -coverpkg=./... ./... && go tool cover -func=cover.out
 
 image: ## the container image
-	buildah build --build-arg VERSION=$(VERSION) -t mtasts-server .
+	buildah build --format docker --build-arg VERSION=$(VERSION) -t mtasts-server .

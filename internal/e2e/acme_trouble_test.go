@@ -23,7 +23,7 @@ func TestACMETrouble(t *testing.T) {
 		begin  func(p *pebbleCA)
 		end    func(p *pebbleCA)
 		words  string // of the error that the status tells
-		orders int    // that reach the CA until all is well: none is sent in vain
+		orders int    // that come to the gate until all is well
 	}{
 		{"refuses connections", (*pebbleCA).down, (*pebbleCA).up, "connection refused", 2},
 		{"answers 500", breakBy(faultStatus(http.StatusInternalServerError)), mended, "500", 2},
