@@ -244,13 +244,22 @@ func (e *certmagicEngine) order(ctx context.Context, host string, cur *certifica
 			return c, err
 		}
 		// Each CA has its share of what is kept, so that all are heard.
-		errs = append(errs, errors.New(clip(err.Error(), maxErrorText/len(issuers))))
+		errs = append(errs, clipped{err, maxErrorText / len(issuers)})
 		if ctx.Err() != nil {
 			break
 		}
 	}
 	return nil, errors.Join(errs...)
 }
+
+// clipped is an error that is told in limit bytes.
+type clipped struct {
+	error
+	limit int
+}
+
+func (c clipped) Error() string { return clip(c.error.Error(), c.limit) }
+func (c clipped) Unwrap() error { return c.error }
 
 func (e *certmagicEngine) orderFrom(ctx context.Context, iss issuing, host string) (*certificate, error) {
 	_, _, _, err := e.pair(ctx, iss.key, host)
@@ -272,9 +281,9 @@ func (e *certmagicEngine) orderFrom(ctx context.Context, iss issuing, host strin
 	}
 	if problem, ok := errors.AsType[acme.Problem](err); ok {
 		err = problem // what the CA said, without the way that it came: that fills lines
-	}
-	if p, ok := errors.AsType[acme.Problem](err); ok && p.Type == acme.ProblemTypeRateLimited {
-		err = fmt.Errorf("%w: %w", errRateLimited, err)
+		if problem.Type == acme.ProblemTypeRateLimited {
+			err = fmt.Errorf("%w: %w", errRateLimited, err)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ordering from %q: %w", iss.key, err)

@@ -147,6 +147,7 @@ func (s *scheduler) orderDone(t *task, cur, c *certificate, err error) {
 	} else {
 		s.renewed.Add(1)
 	}
+	s.limited = 0
 	s.changed = s.changed || t.failures > 0
 	failures := t.failures
 	t.failures = 0
@@ -179,7 +180,10 @@ func (s *scheduler) orderFailed(t *task, cur *certificate, err error) {
 	s.failed.Add(1)
 	s.changed = true
 	if errors.Is(err, errRateLimited) {
-		s.pace.empty(now)
+		if s.limited++; s.limited == limitedInARow {
+			s.limited = 0
+			s.pace.empty(now)
+		}
 	}
 	args := []any{"host", t.slot.host, "err", t.lastError, "failures", t.failures, "next", t.retryAt}
 	switch {

@@ -26,6 +26,11 @@ const (
 	paceReserve = 0.1
 )
 
+// limitedInARow is how many orders must meet a rate limit, with none that succeeds
+// between them, to be taken for the account's. One host may have met a limit of its
+// own, as for certificates of the same name, and must not stop the others.
+const limitedInARow = 3
+
 // errRateLimited is for orders that the CA did not take as there were too many. The
 // CA's problem document is of type rateLimited (RFC 8555 §6.6).
 var errRateLimited = errors.New("the CA's rate limit")

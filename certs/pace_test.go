@@ -122,28 +122,33 @@ func TestNewHostsWaitForTheBudget(t *testing.T) {
 	})
 }
 
-// What the CA says of its limits goes before what we reckon.
+// What the CA says of its limits goes before what we reckon, unless it says so of one
+// host only.
 func TestRateLimitEmptiesTheBudget(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 1, false)
-		w.pace = newPace(300)
-		w.e.onOrder = func(ctx context.Context, host string, cur *certificate) (*certificate, error) {
-			if host == "a.example" {
-				return nil, fmt.Errorf("%w: too many", errRateLimited)
+	for limited, stopped := range map[int]bool{1: false, 2: false, 3: true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, 1, false)
+			w.pace = newPace(300)
+			w.e.onOrder = func(ctx context.Context, host string, cur *certificate) (*certificate, error) {
+				if host != "good.example" {
+					return nil, fmt.Errorf("%w: too many", errRateLimited)
+				}
+				return issue(ctx, host, cur)
 			}
-			return issue(ctx, host, cur)
-		}
-		w.add("a.example")
-		stop := w.start(t)
-		pass(time.Minute)
-		w.add("b.example")
-		pass(10 * time.Minute)
-		early := w.cert("b.example")
-		pass(20 * time.Minute) // 31 of 36 s each: 10% and one more
-		late := w.cert("b.example")
-		stop()
-		if early != nil || late == nil {
-			t.Errorf("a new host got %v early and %v late", early, late)
-		}
-	})
+			for i := range limited {
+				w.add(fmt.Sprintf("h%d.example", i))
+			}
+			stop := w.start(t)
+			pass(time.Minute)
+			w.add("good.example")
+			pass(3 * time.Minute)
+			early := w.cert("good.example") == nil
+			pass(20 * time.Minute) // 31 of 36 s each: a tenth of the budget, and one
+			late := w.cert("good.example") == nil
+			stop()
+			if early != stopped || late {
+				t.Errorf("%d hosts met a limit: another one waits: %v, later on: %v", limited, early, late)
+			}
+		})
+	}
 }

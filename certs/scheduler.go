@@ -66,6 +66,7 @@ type scheduler struct {
 	ending  map[string]bool // hosts that left while a job was running which has not returned yet
 	seq     uint64
 	pace    pace
+	limited int  // orders in a row that met a rate limit
 	changed bool // what is to be remembered changed since it was last asked for
 	former  map[string]attempt
 
