@@ -11,7 +11,7 @@ PACKAGES := buildah postfix-mta-sts-resolver runc
 FUZZTIME ?= 1m
 BENCHTIME ?= 1s
 
-.PHONY: help build setup check test fuzz drill bench cover image
+.PHONY: help build setup check test fuzz drill compare bench cover image
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,7 +32,9 @@ check: ## formatters, linters, tidiness
 	go mod tidy -diff
 	go vet ./...
 	go tool staticcheck ./...
-	staticcheck=$$(go tool -n staticcheck); cd $(E2E) && go mod tidy -diff && go vet ./... && $$staticcheck ./...
+	staticcheck=$$(go tool -n staticcheck); for module in $(E2E) bench; do \
+		(cd $$module && go mod tidy -diff && go vet ./... && $$staticcheck ./...) || exit 1; \
+	done
 
 test: setup check ## everything that must hold
 	go test -race ./...
@@ -48,6 +50,9 @@ fuzz: ## each fuzz test for FUZZTIME
 drill: ## kill -9 two hundred times, a thousand reloads under load, a year at 20,000 hosts
 	cd $(E2E) && MTASTS_DRILL_ROUNDS=200 MTASTS_DRILL_RELOADS=1000 go test -timeout 2h -v -run 'Drill|Reloads' ./...
 	MTASTS_YEAR_HOSTS=20000 go test -timeout 2h -v -run TestYear ./certs
+
+compare: ## beside nginx and HAProxy, where they are installed: CPU per fetch, start, memory, edits
+	cd bench && go run ./compare
 
 bench: ## benchmarks of every package
 	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...

@@ -17,7 +17,7 @@ import (
 // within their window for free; five failed validations for each host and hour. Five
 // in a hundred hosts never point here, and new ones come every day.
 //
-// MTASTS_YEAR_HOSTS sets how many hosts there are; 100,000 take half an hour.
+// MTASTS_YEAR_HOSTS sets how many hosts there are; 100,000 take a quarter of an hour.
 func TestYear(t *testing.T) {
 	hosts := 300
 	if s := os.Getenv("MTASTS_YEAR_HOSTS"); s != "" {

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"sync"
@@ -70,6 +71,38 @@ func TestACMETrouble(t *testing.T) {
 func breakBy(fault acmeFault) func(p *pebbleCA) { return func(p *pebbleCA) { p.gate.set(fault) } }
 
 func mended(p *pebbleCA) { p.gate.set(nil) }
+
+// A CA that tells one host after the other that there were too many orders is left in
+// peace until some of its budget must be back.
+func TestACMERateLimitOfAccount(t *testing.T) {
+	t.Parallel()
+	eachACMESource(t, func(t *testing.T, source certs.Source) {
+		d := acmeDomains(4)
+		s, p := startACME(t, certs.Options{Source: source}, pebbleOptions{}, d[0])
+		p.gate.set(faultRateLimit)
+		s.publish(d...)
+		for _, domain := range d[1:] {
+			s.waitFailing(domain, "too many new orders (300)")
+		}
+		p.gate.set(nil)
+
+		s.advance(secondAttempt)
+		acmePoll(t, "orders are due and held back", func() error {
+			if sum := s.manager.Summary(); sum.Waiting != len(d)-1 || !sum.ETA.After(s.options.Now()) {
+				return fmt.Errorf("%+v", sum)
+			}
+			return nil
+		})
+		if n := len(p.gate.ordered()); n != len(d) {
+			t.Errorf("%d orders came to the CA, want one for each host", n)
+		}
+		s.mustFetch(d[0], p.roots())
+
+		s.advance(20 * time.Minute) // a tenth is kept for renewals: 30 of 300 in three hours
+		s.waitOK(d...)
+		s.mustFetch(d[3], p.roots())
+	})
+}
 
 // A CA that does not answer keeps nobody from being served, and nobody from stopping.
 func TestACMEHangs(t *testing.T) {

@@ -1,0 +1,3 @@
+module mtasts-server/bench
+
+go 1.26.0
