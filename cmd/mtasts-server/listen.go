@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 
@@ -13,6 +14,10 @@ import (
 type listeners struct {
 	https, http, plain, admin []net.Listener
 }
+
+// noKeepAlive leaves out TCP's own probes, three system calls for each connection: an
+// idle one ends after half a minute anyway.
+var noKeepAlive = net.ListenConfig{KeepAlive: -1}
 
 // listen opens what the settings name. Sockets that systemd hands over, with
 // FileDescriptorName=https, http, plain or admin, take the place of the addresses
@@ -42,7 +47,7 @@ func listen(s config.Listen) (*listeners, error) {
 			continue
 		}
 		for _, addr := range kind.addrs {
-			x, err := net.Listen("tcp", addr)
+			x, err := noKeepAlive.Listen(context.Background(), "tcp", addr)
 			if err != nil {
 				l.close()
 				return nil, fmt.Errorf("listen.%s: %w", kind.name, err)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -203,6 +204,8 @@ func (d *daemon) watch(ctx context.Context, hup <-chan os.Signal) {
 		}
 	})
 	d.rewatch()
+	debug.FreeOSMemory() // loading left as much behind as it made
+	tuneMemory()
 	d.watcher.Run(ctx, d.look)
 }
 
@@ -213,6 +216,7 @@ func (d *daemon) look() {
 		d.watcher.Soon(wait)
 	}
 	d.rewatch()
+	tuneMemory()
 }
 
 func (d *daemon) rewatch() {
