@@ -27,7 +27,13 @@ func (l *Loader) gather(snap *Snapshot) globals {
 	for _, path := range sortedKeys(l.files) {
 		for _, name := range sortedKeys(l.files[path].profiles) {
 			p := profile{fields: l.files[path].profiles[name], file: show(path)}
-			if other := g.profiles[name]; other.file != "" {
+			if _, builtin := builtinProfiles[name]; builtin {
+				snap.Problems = append(snap.Problems, Problem{
+					File: p.file, Severity: mtasts.Error, Key: "profiles." + name,
+					Message: fmt.Sprintf("profile %q is built in: only the main file may define it anew", name), Fix: "move it to the main file, or give it another name",
+				})
+				p.claimed = true // neither of the two may win unnoticed
+			} else if other := g.profiles[name]; other.file != "" {
 				snap.Problems = append(snap.Problems, Problem{
 					File: p.file, Severity: mtasts.Error, Key: "profiles." + name,
 					Message: fmt.Sprintf("profile %q is defined in %s too", name, other.file), Fix: "define it in one file; the main file is a good place",
@@ -94,18 +100,24 @@ func (l *Loader) combine(snap *Snapshot) {
 			}
 		}
 	}
+	sources := make(map[string]*source) // read once, though they may share thousands of domains
 	for _, name := range sortedKeys(claimed) {
-		l.reportClaims(snap, name, claimed[name])
+		l.reportClaims(snap, name, claimed[name], sources)
 	}
 }
 
 // reportClaims adds a problem at each place that claims the domain.
-func (l *Loader) reportClaims(snap *Snapshot, name string, paths []string) {
+func (l *Loader) reportClaims(snap *Snapshot, name string, paths []string, sources map[string]*source) {
 	slices.Sort(paths)
 	paths = slices.Compact(paths)
 	for _, path := range paths {
-		src := &source{name: show(path)}
-		_, src.text, _ = readContent(path, l.now()) // without it the place is not known, the problem is
+		src := sources[path]
+		if src == nil {
+			src = &source{name: show(path)}
+			_, src.text, _ = readContent(path, l.now()) // without it the place is not known, the problem is
+			sources[path] = src
+		}
+		src.problems = nil
 		others := slices.DeleteFunc(slices.Clone(paths), func(p string) bool { return p == path })
 		where := "twice in this file"
 		if len(others) > 0 {

@@ -220,16 +220,14 @@ func (l *Loader) readChanged(paths []string) []string {
 	for _, path := range paths {
 		present[path] = true
 		old := l.files[path]
-		if old == nil {
-			l.files[path] = &loaded{}
-			look = append(look, path)
-			continue
-		}
 		seen, err := stampOf(path)
 		switch {
-		case err == nil && old.same(seen):
-		case err == nil && l.fresh(seen):
+		case err == nil && old != nil && old.same(seen):
+		case err == nil && l.fresh(seen) && l.snap != nil:
 			l.unsettled = true
+		case old == nil:
+			l.files[path] = &loaded{}
+			look = append(look, path)
 		default: // read says what is wrong
 			look = append(look, path)
 		}
@@ -251,13 +249,16 @@ func (l *Loader) fresh(s stamp) bool {
 	return !l.advise && age >= 0 && age < settle
 }
 
-// rest reads the files that were not read just now.
+// rest reads the files that were not read just now, except those that are just being
+// written: they keep what they had until they are quiet.
 func (l *Loader) rest() []string {
 	var paths []string
 	for _, path := range sortedKeys(l.files) {
-		if l.files[path].file == nil {
-			paths = append(paths, path)
+		f := l.files[path]
+		if seen, err := stampOf(path); f.file != nil || err == nil && !f.same(seen) && l.fresh(seen) && l.snap != nil {
+			continue
 		}
+		paths = append(paths, path)
 	}
 	return l.read(paths, true)
 }
@@ -287,8 +288,16 @@ func (f *loaded) read(path, name string, now time.Time, force bool) {
 	if !f.touched {
 		return
 	}
-	f.problems, f.broken, f.profiles, f.file, f.resolved = nil, "", nil, nil, resolved{}
-	fail := func(p ...Problem) { f.problems, f.broken = p, p[0].Message }
+	f.problems, f.broken, f.file, f.resolved = nil, "", nil, resolved{}
+	fail := func(ps ...Problem) {
+		f.problems = ps
+		f.broken = ps[slices.IndexFunc(ps, isError)].Message
+		// Its profiles have no meaning now, but they exist: whoever uses one is
+		// refused, and does not fall back to another of that name.
+		for name := range f.profiles {
+			f.profiles[name] = fields{failed: true}
+		}
+	}
 	if err != nil {
 		fail(Problem{File: name, Severity: mtasts.Error, Message: "reading: " + reason(err), Fix: "make the file readable for the server"})
 		return
@@ -299,14 +308,33 @@ func (f *loaded) read(path, name string, now time.Time, force bool) {
 		fail(src.problems...)
 		return
 	}
+	if pf.failed {
+		// A table that is not understood may be the defaults of all others.
+		fail(src.problems...)
+		f.claim(pf)
+		return
+	}
 	f.file, f.profiles = pf, pf.profiles
 	f.claims = f.claims[:0:0]
-	for _, d := range pf.domains {
-		if d.name != "" {
-			f.claims = append(f.claims, claim{d.name, d.key})
+	f.claim(pf)
+}
+
+// claim notes the domains that the file names, each mention of them. What was claimed
+// before and is not understood now stays claimed.
+func (f *loaded) claim(pf *policyFile) {
+	before := make(map[string]bool, len(f.claims))
+	for _, c := range f.claims {
+		before[c.name] = true
+	}
+	add := func(name, key string) {
+		if name != "" && !before[name] {
+			f.claims = append(f.claims, claim{name, key})
 		}
+	}
+	for _, d := range pf.domains {
+		add(d.name, d.key)
 		for _, a := range d.aliases {
-			f.claims = append(f.claims, claim{a, d.key})
+			add(a, d.key)
 		}
 	}
 }

@@ -15,6 +15,7 @@ type policyFile struct {
 	defaults fields
 	profiles map[string]fields
 	domains  []domainTable
+	failed   bool // the top level has errors: what they were meant to say is not known
 }
 
 // domainTable is one [domains."..."] table.
@@ -42,6 +43,7 @@ func readPolicyFile(src *source) (f *policyFile, ok bool) {
 		}
 	}
 	root.unknown()
+	f.failed = root.failed
 	return f, true
 }
 

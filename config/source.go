@@ -19,11 +19,19 @@ type source struct {
 	name     string // as shown to people
 	text     []byte
 	pos      *positions // made when the first problem needs it
+	lines    []int      // where each line begins, likewise
 	problems []Problem
 }
 
 // parse reads the file as a tree. If it is not TOML, that is its one problem.
 func (s *source) parse() (root *table, ok bool) {
+	if line := tooDeep(s.text); line > 0 {
+		s.problems = append(s.problems, Problem{
+			File: s.name, Line: line, Column: 1, Severity: mtasts.Error,
+			Message: fmt.Sprintf("nested more than %d levels deep", maxDepth), Fix: "mend the brackets or the dotted key in this line",
+		})
+		return nil, false
+	}
 	tree := make(map[string]any)
 	if _, err := toml.Decode(string(s.text), &tree); err != nil {
 		p := Problem{File: s.name, Severity: mtasts.Error, Rule: "TOML 1.0", Message: "not TOML: " + err.Error()}
@@ -58,6 +66,9 @@ func (s *source) report(p Problem, path []string, element string) {
 	s.problems = append(s.problems, p)
 }
 
+// maxArray is how far an element of an array is looked for, to point at it.
+const maxArray = 64 << 10
+
 // position returns where the key at path has its value, or where the element of
 // its array stands.
 func (s *source) position(path []string, element string) (line, column int) {
@@ -69,12 +80,12 @@ func (s *source) position(path []string, element string) (line, column int) {
 		return 0, 0
 	}
 	// The decoder points behind the bracket of a table and the quote of a string.
-	start := min(lineOffset(s.text, at.Line)+max(at.Col, 1)-1, len(s.text))
+	start := min(s.lineOffset(at.Line)+max(at.Col, 1)-1, len(s.text))
 	for start > 0 && bytes.IndexByte([]byte(`"'[`), s.text[start-1]) >= 0 {
 		start--
 	}
 	for _, q := range []string{`"` + element + `"`, `'` + element + `'`} {
-		if i := bytes.Index(s.text[start:], []byte(q)); element != "" && i >= 0 {
+		if i := bytes.Index(s.text[start:min(len(s.text), start+maxArray)], []byte(q)); element != "" && i >= 0 {
 			start += i
 			break
 		}
@@ -84,20 +95,31 @@ func (s *source) position(path []string, element string) (line, column int) {
 
 // lineColumn counts both from 1.
 func (s *source) lineColumn(offset int) (line, column int) {
-	before := s.text[:offset]
-	return 1 + bytes.Count(before, []byte("\n")), offset - bytes.LastIndexByte(before, '\n')
+	s.indexLines()
+	line, found := slices.BinarySearch(s.lines, offset)
+	if !found {
+		line--
+	}
+	return line + 1, offset - s.lines[line] + 1
 }
 
-func lineOffset(text []byte, line int) int {
-	off := 0
-	for ; line > 1; line-- {
-		i := bytes.IndexByte(text[off:], '\n')
-		if i < 0 {
-			break
-		}
-		off += i + 1
+// lineOffset returns where a line, counted from 1, begins.
+func (s *source) lineOffset(line int) int {
+	s.indexLines()
+	return s.lines[min(max(line, 1), len(s.lines))-1]
+}
+
+// indexLines notes once where lines begin: a file may have a problem on each.
+func (s *source) indexLines() {
+	if s.lines != nil {
+		return
 	}
-	return off
+	s.lines = []int{0}
+	for i, c := range s.text {
+		if c == '\n' {
+			s.lines = append(s.lines, i+1)
+		}
+	}
 }
 
 // positions finds out where keys stand. BurntSushi/toml tells a position only in
