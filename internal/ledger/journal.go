@@ -88,6 +88,11 @@ func (l *Ledger) readFrom(f *os.File) error {
 		return fmt.Errorf("ledger: %w", err)
 	}
 	switch known := l.file != nil; {
+	case known && !l.guest && !os.SameFile(l.file, fi):
+		// Only the process that keeps the journal begins it anew. Whoever put
+		// another one in its place, as a backup, says nothing of what is served.
+		l.lost = true
+		return nil
 	case known && (fi.Size() == 0 || os.SameFile(l.file, fi) && fi.Size() < l.offset):
 		l.lost = l.offset > 0
 		return nil
@@ -192,7 +197,8 @@ func (l *Ledger) append(now time.Time) error {
 	}
 	l.offset += int64(b.Len())
 	l.lines += len(l.pending)
-	if l.lines > 2*len(l.entries)+spare {
+	l.pending = nil
+	if !l.guest && l.lines > 2*len(l.entries)+spare {
 		return l.renew(now)
 	}
 	return nil
@@ -222,11 +228,22 @@ func (l *Ledger) lock() (*os.File, error) {
 	}
 }
 
+// patience is how long the lock is waited for. Who has it holds it for milliseconds,
+// unless he is stopped or means harm; policies must not wait for that.
+const patience = time.Second
+
 func flock(f *os.File) error {
+	deadline := time.Now().Add(patience)
 	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
-		if err != syscall.EINTR {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case !errors.Is(err, syscall.EWOULDBLOCK):
 			return err
+		case time.Now().After(deadline):
+			return fmt.Errorf("another process has had %q locked for %s", f.Name(), patience)
+		default:
+			time.Sleep(10 * time.Millisecond)
 		}
 	}
 }
@@ -238,7 +255,7 @@ func (l *Ledger) renew(now time.Time) error {
 	lines := 0
 	write := func(ev event) error { lines++; return encode(&b, ev) }
 	for domain, until := range l.held {
-		if !until.After(now) {
+		if !until.After(now) && l.entries[domain] == nil {
 			delete(l.held, domain)
 		} else if err := write(event{Time: until, Op: opHeld, Domain: domain}); err != nil {
 			return err
@@ -253,10 +270,13 @@ func (l *Ledger) renew(now time.Time) error {
 	if err := writeSynced(tmp, b.Bytes()); err != nil {
 		return err
 	}
-	archive := filepath.Join(l.Dir(), "journal-until-"+now.UTC().Format("20060102T150405.000Z"))
-	if err := os.Link(l.path, archive); err != nil {
-		return err
+	if old, err := os.Stat(l.path); err == nil {
+		if owner, ok := old.Sys().(*syscall.Stat_t); ok {
+			_ = os.Chown(tmp, int(owner.Uid), int(owner.Gid)) // as root only, and only then it matters
+		}
 	}
+	// The old one is for the record only: a file system without links does without.
+	_ = os.Link(l.path, filepath.Join(l.Dir(), "journal-until-"+now.UTC().Format("20060102T150405.000Z")))
 	if err := os.Rename(tmp, l.path); err != nil {
 		return err
 	}
@@ -264,7 +284,7 @@ func (l *Ledger) renew(now time.Time) error {
 	if err != nil {
 		return err
 	}
-	l.file, l.offset, l.lines, l.lost = fi, int64(b.Len()), lines, false
+	l.file, l.offset, l.lines, l.lost, l.pending = fi, int64(b.Len()), lines, false, nil
 	return syncDir(l.Dir())
 }
 

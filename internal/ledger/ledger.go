@@ -62,7 +62,8 @@ type Publication struct {
 
 // Ledger is safe for use by several goroutines, and its file by several processes.
 type Ledger struct {
-	path string
+	path  string
+	guest bool // another process keeps the journal
 
 	mu      sync.Mutex
 	entries map[string]*Entry // by domain, of what is published
@@ -74,22 +75,45 @@ type Ledger struct {
 	lost    bool    // the journal was emptied, cut or taken away
 	damage  []string
 	version int
+	newest  time.Time // of the events
+}
+
+// cached is how much longer than max_age a sender may hold a policy that a proxy
+// between us kept: what Cache-Control allows.
+const cached = time.Minute
+
+// hold notes that senders may hold a policy other than none until then.
+func (l *Ledger) hold(domain string, until time.Time) {
+	if until.After(l.held[domain]) {
+		l.held[domain] = until
+	}
 }
 
 // Open reads the journal in dir, which it makes if need be. With an error the
 // Ledger is there all the same, empty or with what could be read, and goes on
 // trying: policies are served without it.
 func Open(dir string) (*Ledger, error) {
-	l := &Ledger{path: filepath.Join(dir, "journal"), entries: make(map[string]*Entry), held: make(map[string]time.Time)}
+	l := newLedger(dir)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return l, fmt.Errorf("ledger: %w", err)
 	}
-	if err := l.catchUp(); err != nil {
-		return l, err
-	}
-	return l, nil
+	return l, l.catchUp()
+}
+
+// Visit reads the journal in dir for a process beside the one that keeps it. It makes
+// no directory, and what it records is appended only: files keep their owner.
+func Visit(dir string) (*Ledger, error) {
+	l := newLedger(dir)
+	l.guest = true
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l, l.catchUp()
+}
+
+func newLedger(dir string) *Ledger {
+	return &Ledger{path: filepath.Join(dir, "journal"), entries: make(map[string]*Entry), held: make(map[string]time.Time)}
 }
 
 // Dir returns the directory that holds the journal.
@@ -179,7 +203,12 @@ func (l *Ledger) Flush(now time.Time) error {
 	return l.flush(now)
 }
 
+// add takes in an event of now. Time never goes back in the journal: with a clock that
+// was set back, senders would seem to have dropped what they hold.
 func (l *Ledger) add(ev event) {
+	if ev.Time.Before(l.newest) {
+		ev.Time = l.newest
+	}
 	l.apply(ev)
 	l.pending = append(l.pending, ev)
 }
@@ -187,15 +216,16 @@ func (l *Ledger) add(ev event) {
 // apply changes the entries as the event says.
 func (l *Ledger) apply(ev event) {
 	l.version++
+	if ev.Op != opHeld && ev.Time.After(l.newest) {
+		l.newest = ev.Time
+	}
 	if ev.Op == opHeld {
 		l.held[ev.Domain] = ev.Time
 		return
 	}
 	old := l.entries[ev.Domain]
 	if old != nil && old.Mode != mtasts.ModeNone && (ev.Op == opForget || ev.ID != old.ID) {
-		if until := ev.Time.Add(old.MaxAge); until.After(l.held[ev.Domain]) {
-			l.held[ev.Domain] = until
-		}
+		l.hold(ev.Domain, ev.Time.Add(old.MaxAge+cached))
 	}
 	if ev.Op == opForget {
 		delete(l.entries, ev.Domain)
@@ -205,6 +235,11 @@ func (l *Ledger) apply(ev event) {
 	if err != nil || mtasts.ID([]byte(ev.Body)) != ev.ID {
 		l.damage = append(l.damage, fmt.Sprintf("the policy of %q does not fit its id", ev.Domain))
 		return
+	}
+	if old == nil && p.Mode == mtasts.ModeNone && l.held[ev.Domain].IsZero() {
+		// Who begins with none withdraws what we know nothing of: it was served
+		// elsewhere, or the journal was lost. Senders may hold it for a year.
+		l.hold(ev.Domain, ev.Time.Add(mtasts.MaxMaxAge*time.Second))
 	}
 	e := &Entry{Domain: ev.Domain, ID: ev.ID, Source: ev.Source, From: ev.Time, Mode: p.Mode, HeldUntil: l.held[ev.Domain]}
 	e.MaxAge = time.Duration(p.MaxAge) * time.Second
