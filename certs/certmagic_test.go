@@ -153,7 +153,7 @@ func TestCertificateOfAFormerCA(t *testing.T) {
 		{"one of several", key(production), []string{staging, production}, false},
 		{"the CA for tests", key(staging), []string{production}, true},
 		{"the local CA, for production", localIssuer, []string{production}, true},
-		{"production, for the local CA", key(production), nil, true},
+		{"production, while the local CA is configured, by mistake perhaps", key(production), nil, false},
 		{"a former local CA", localIssuer, nil, true},
 		{"brought from elsewhere", "", []string{production}, true},
 	} {

@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+
+	"mtasts-server/config"
+	"mtasts-server/mtasts"
 )
 
 // mostLogged is how many domains of one kind a reload names in the log; the counts
@@ -52,6 +55,28 @@ func (p *publisher) logChanges(old, next plan, first bool) {
 	p.logKept(newlyKept)
 	p.log.Info("reloaded", "added", len(added), "changed", len(changed), "refused", len(newlyKept), "mended", len(mended),
 		"gone", len(gone), "domains", len(next.ids), "kept", len(next.kept))
+}
+
+// logProblems tells of the errors that are new.
+func (p *publisher) logProblems(problems []config.Problem) {
+	before := make(map[config.Problem]bool)
+	if p.snap != nil {
+		for _, problem := range p.snap.Problems {
+			before[problem] = true
+		}
+	}
+	told := 0
+	for _, problem := range problems {
+		if problem.Severity != mtasts.Error || before[problem] {
+			continue
+		}
+		if told++; told <= mostLogged {
+			p.log.Warn("configuration problem", "file", problem.File, "line", problem.Line, "domain", problem.Domain, "err", problem.Message, "fix", problem.Fix)
+		}
+	}
+	if told > mostLogged {
+		p.log.Warn("more configuration problems; run: mtasts-server check", "count", told-mostLogged)
+	}
 }
 
 // logKept shouts about domains that are served only as they last were.

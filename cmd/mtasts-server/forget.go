@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -39,12 +40,11 @@ func newForget() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for _, domain := range domains {
-				if err := v.forget(cmd.OutOrStdout(), domain, time.Now()); err != nil {
-					return err
-				}
+			var errs []error
+			for _, domain := range domains { // one that cannot be forgotten does not stop the others
+				errs = append(errs, v.forget(cmd.OutOrStdout(), domain, time.Now()))
 			}
-			return nil
+			return errors.Join(errs...)
 		},
 	}
 }

@@ -88,7 +88,7 @@ func openView(cmd *cobra.Command) (*view, error) {
 		return nil, err
 	}
 	v := &view{snap: snap}
-	if v.ledger, err = ledger.Open(ledgerDir(snap.Settings)); err != nil {
+	if v.ledger, err = ledger.Visit(ledgerDir(snap.Settings)); err != nil {
 		fmt.Fprintf(cmd.ErrOrStderr(), "what was published before cannot be read: %v\n", err)
 	}
 	return v, nil

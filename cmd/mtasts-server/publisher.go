@@ -4,14 +4,12 @@ import (
 	"errors"
 	"log/slog"
 	"reflect"
-	"slices"
 	"sync"
 	"time"
 
 	"mtasts-server/certs"
 	"mtasts-server/config"
 	"mtasts-server/internal/ledger"
-	"mtasts-server/mtasts"
 	"mtasts-server/policyserve"
 )
 
@@ -70,6 +68,10 @@ func (p *publisher) look() bool {
 	}
 	p.keepLedger(now)
 	version := p.ledger.Version()
+	if _, unsettled := p.loader.Unsettled(); unsettled && snap == p.snap {
+		// What forget wrote may belong to an edit that is not read yet.
+		version = p.version
+	}
 	if snap != p.snap || version != p.version || !p.nextGone.IsZero() && !now.Before(p.nextGone) {
 		p.publish(snap, now)
 	}
@@ -100,6 +102,7 @@ func (p *publisher) setTrouble(err error) {
 
 func (p *publisher) publish(snap *config.Snapshot, now time.Time) {
 	first := p.snap == nil
+	p.version = p.ledger.Version() // what others write from here on is looked at next time
 	next := makePlan(snap, p.ledger, now)
 	err := p.ledger.Publish(now, next.records)
 	for _, domain := range next.gone {
@@ -116,7 +119,7 @@ func (p *publisher) publish(snap *config.Snapshot, now time.Time) {
 	next.publications, next.records = nil, nil // big, and of no more use
 
 	old := p.plan
-	p.plan, p.version = next, p.ledger.Version()
+	p.plan = next
 	p.nextGone = next.nextGone()
 	if snap != p.snap {
 		p.settle(snap, now, first)
@@ -137,15 +140,8 @@ func (p *publisher) settle(snap *config.Snapshot, now time.Time, first bool) {
 	for _, key := range needRestart(p.started, snap.Settings) {
 		p.log.Warn("a setting changed that takes effect at the next start only", "key", key)
 	}
-	good := true
-	for _, problem := range snap.Problems {
-		if problem.Severity == mtasts.Error {
-			good = false
-			if first || !slices.Contains(p.snap.Problems, problem) {
-				p.log.Warn("configuration problem", "file", problem.File, "line", problem.Line, "domain", problem.Domain, "err", problem.Message, "fix", problem.Fix)
-			}
-		}
-	}
+	good := countErrors(snap.Problems) == 0
+	p.logProblems(snap.Problems)
 	p.reloads.lastGood = good
 	if good {
 		p.reloads.good++
@@ -187,6 +183,9 @@ func makePlan(snap *config.Snapshot, l *ledger.Ledger, now time.Time) plan {
 		kept:         make(map[string]kept),
 	}
 	for _, d := range snap.Domains {
+		if e, ok := l.Lookup(d.Name); ok && e.ID != d.ID && contested(snap, e, d) {
+			continue // it is kept below
+		}
 		pl.publications = append(pl.publications, policyserve.Publication{Domain: d.Name, Body: d.Body, State: stateCurrent})
 		pl.records = append(pl.records, ledger.Publication{Domain: d.Name, ID: d.ID, Body: d.Body, Source: d.File})
 		pl.ids[d.Name] = d.ID
@@ -205,6 +204,13 @@ func makePlan(snap *config.Snapshot, l *ledger.Ledger, now time.Time) plan {
 		pl.kept[e.Domain] = k
 	}
 	return pl
+}
+
+// contested reports whether d comes from another file than the policy that is served,
+// while that file is broken: it may claim the domain still, so neither may win.
+func contested(snap *config.Snapshot, e ledger.Entry, d *config.Domain) bool {
+	_, broken := snap.Broken[e.Source]
+	return broken && e.Source != d.File
 }
 
 // nextGone returns when the first withdrawn domain may disappear.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"mtasts-server/internal/ledger"
 	"mtasts-server/mtasts"
 )
 
@@ -40,6 +41,7 @@ func (d *desk) open() {
 		d.t.Fatal(err)
 	}
 	d.publisher.now = func() time.Time { return d.clock }
+	d.publisher.look()
 }
 
 // write changes a file as if some time ago, so that it is believed at once.
@@ -206,4 +208,36 @@ func TestNeedRestart(t *testing.T) {
 	if d.publisher.level.Level().String() != "DEBUG" {
 		t.Errorf("the log level is %s", d.publisher.level)
 	}
+}
+
+// Of two claims none wins, also when the one that is served cannot be read at a start.
+func TestClaimOfABrokenFile(t *testing.T) {
+	d := newDesk(t, map[string]string{"policies/a.toml": table("a.example", "enforce", "30d", "mx.example")})
+	d.write("policies/a.toml", "[[[")
+	d.write("policies/b.toml", table("a.example", "testing", "1d", "evil.example"))
+	d.want("a.example", "enforce mx.example")
+	d.open()
+	d.want("a.example", "enforce mx.example")
+	d.remove("policies/a.toml")
+	d.want("a.example", "testing evil.example")
+}
+
+// What forget wrote is not acted on before the edit that belongs to it is read, and not
+// undone by the reload that reads it.
+func TestForgetBeforeTheEditIsRead(t *testing.T) {
+	d := newDesk(t, map[string]string{"policies/a.toml": table("a.example", "enforce", "30d", "mx.example") + table("b.example", "testing", "1d", "mx.example")})
+	if err := os.WriteFile("policies/a.toml", []byte(table("b.example", "testing", "1d", "mx.example")), 0o644); err != nil {
+		t.Fatal(err) // just now: it is not believed yet
+	}
+	cli, err := ledger.Visit(ledgerDir(d.settings))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cli.Forget(d.clock, "a.example"); err != nil {
+		t.Fatal(err)
+	}
+	d.want("a.example", "enforce mx.example")
+	d.write("policies/a.toml", table("b.example", "testing", "1d", "mx.example"))
+	d.want("a.example", "")
+	d.want("b.example", "testing mx.example")
 }

@@ -90,7 +90,7 @@ type daemon struct {
 	stdout    io.Writer
 }
 
-// newDaemon builds the rooms and publishes the policies; it opens no listener.
+// newDaemon builds the rooms. It opens no listener and publishes nothing yet.
 func newDaemon(file string, stdout, stderr io.Writer) (*daemon, error) {
 	_, loader, err := loadConfig(stderr, file)
 	if err != nil {
@@ -123,7 +123,6 @@ func newDaemon(file string, stdout, stderr io.Writer) (*daemon, error) {
 	d.publisher = &publisher{
 		loader: loader, ledger: book, server: d.server, certs: d.certs, log: d.log, level: level, now: time.Now,
 	}
-	d.publisher.look()
 	d.watcher = config.NewWatcher(pollEvery, d.log)
 	d.admin = &admin{publisher: d.publisher, certs: d.certs}
 	return d, nil
@@ -131,10 +130,13 @@ func newDaemon(file string, stdout, stderr io.Writer) (*daemon, error) {
 
 // run serves until ctx is done, and looks for changes at each signal of hup.
 func (d *daemon) run(ctx context.Context, hup <-chan os.Signal) error {
+	// Before anything is published: who cannot listen, as beside a server that does,
+	// must not write to the ledger.
 	ls, err := listen(d.settings.Listen)
 	if err != nil {
 		return err
 	}
+	d.publisher.look()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var servers, background sync.WaitGroup

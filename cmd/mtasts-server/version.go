@@ -30,7 +30,7 @@ func version() string {
 func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
-		Short: "Print which build this is, and of which age its built-in lists are",
+		Short: "Print which build this is",
 		Long: `version prints the release, the Go version and the platform.
 
 The public suffix list, by which a wildcard like *.com is refused, and the MX hosts

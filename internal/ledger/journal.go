@@ -127,6 +127,7 @@ func (l *Ledger) readFrom(f *os.File) error {
 		}
 		l.offset += int64(len(line))
 		l.lines++
+		l.version++
 		if ev, ok := decode(line[:len(line)-1]); ok {
 			l.apply(ev)
 		} else {

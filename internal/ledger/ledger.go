@@ -119,7 +119,7 @@ func newLedger(dir string) *Ledger {
 // Dir returns the directory that holds the journal.
 func (l *Ledger) Dir() string { return filepath.Dir(l.path) }
 
-// Version changes whenever the entries do.
+// Version changes whenever entries are read from the journal: another process wrote.
 func (l *Ledger) Version() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -215,7 +215,6 @@ func (l *Ledger) add(ev event) {
 
 // apply changes the entries as the event says.
 func (l *Ledger) apply(ev event) {
-	l.version++
 	if ev.Op != opHeld && ev.Time.After(l.newest) {
 		l.newest = ev.Time
 	}
