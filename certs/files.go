@@ -53,14 +53,12 @@ type pair struct {
 	path string
 }
 
-// openFiles reads dir, which must be readable.
-func openFiles(dir string, log *slog.Logger, now func() time.Time) (*files, error) {
+// openFiles reads dir. One that is not there, as it is not mounted yet, is read when
+// it is.
+func openFiles(dir string, log *slog.Logger, now func() time.Time) *files {
 	f := &files{dir: dir, log: log, now: now, shared: newInterner(), read: map[string]*pemFile{}, said: map[string]string{}}
-	if _, err := os.ReadDir(dir); err != nil {
-		return nil, fmt.Errorf("reading the directory of PEM files: %w", err)
-	}
 	f.reload()
-	return f, nil
+	return f
 }
 
 // reload reads what changed in the directory. A file that cannot be used is told

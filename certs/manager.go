@@ -63,10 +63,7 @@ func New(o Options) (*Manager, error) {
 	m := &Manager{o: o}
 	m.hosts.Store(&table{})
 	if o.Source == SourceFiles {
-		var err error
-		if m.files, err = openFiles(o.FilesDir, o.Log, o.Now); err != nil {
-			return nil, fmt.Errorf("certificates: %w", err)
-		}
+		m.files = openFiles(o.FilesDir, o.Log, o.Now)
 		return m, nil
 	}
 	if err := m.open(); err != nil {

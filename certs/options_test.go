@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"mtasts-server/certs"
 )
@@ -121,13 +122,18 @@ func TestConfigurationErrors(t *testing.T) {
 	}
 }
 
-func TestFilesDirectoryIsMissing(t *testing.T) {
+// A directory that is not there yet, as a volume that is mounted late, is no reason not
+// to start.
+func TestFilesDirectoryComesLater(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "none")
-	_, err := certs.New(certs.Options{Source: certs.SourceFiles, FilesDir: dir})
-	want := "certificates: reading the directory of PEM files: open " + dir + ": no such file or directory"
-	if err == nil || err.Error() != want {
-		t.Errorf("%v\nwant %s", err, want)
+	m, log := openFiles(t, dir, time.Now, host)
+	if served(t, m, host) != nil || len(log) == 0 {
+		t.Errorf("%d lines in the log", len(log))
 	}
+	p := certs.NewTestCA(t).Issue(t, certs.TestLeaf{Names: []string{host}})
+	write(t, dir, map[string][]byte{"a.pem": append(p.Chain, p.Key...)})
+	m.Reload()
+	serves(t, "there now", m, host, p, 2)
 }
 
 // What New fills in is not the caller's.

@@ -48,6 +48,7 @@ type Loader struct {
 	now    func() time.Time
 
 	settings *Settings // of the last main file without errors
+	good     []byte    // its text
 	shared   globals   // [defaults] and profiles of that main file
 	mainSeen content
 	mainErrs []Problem
@@ -154,31 +155,16 @@ func (l *Loader) loadMain() {
 	l.mainSeen, src.text = read, text
 	if err != nil {
 		l.mainErrs = []Problem{{File: src.name, Severity: mtasts.Error, Message: "reading the main file: " + reason(err), Fix: "name it with --config FILE"}}
+		l.recall(nil)
 		return
 	}
-	root, ok := src.parse()
-	if !ok {
-		l.mainErrs = src.problems
-		return
-	}
-	settings := readSettings(l.main, root)
-	var g globals
-	var profiles map[string]fields
-	g.defaults, profiles = readShared(root)
-	if _, has := root.values["domains"]; has {
-		root.get("domains")
-		root.errorf("domains", "", "move the table to a policy file, such as policies/example.com.toml", "domains stand in policy files, not in the main file")
-	}
-	root.unknown()
+	settings, shared, ok := l.parseMain(src)
 	l.mainErrs = src.problems
-	if slices.ContainsFunc(src.problems, isError) && !l.advise {
+	if !ok {
+		l.recall(text)
 		return
 	}
-	g.profiles = make(map[string]profile)
-	for name, f := range profiles {
-		g.profiles[name] = profile{fields: f, file: src.name}
-	}
-	l.settings, l.shared, l.dirty = &settings, g, true
+	l.settings, l.shared, l.dirty, l.good = settings, shared, true, text
 }
 
 func isError(p Problem) bool { return p.Severity == mtasts.Error }

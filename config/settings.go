@@ -82,7 +82,7 @@ var (
 // readSettings reads everything of the main file but [defaults] and [profiles],
 // which policy files may have too.
 func readSettings(file string, t *table) Settings {
-	s := Settings{File: file, Policies: []string{"policies/*.toml"}, State: "/var/lib/mtasts-server"}
+	s := Settings{File: file, Policies: []string{"policies/*.toml"}, State: defaultState}
 	base := filepath.Dir(file)
 	if list, ok := t.strings("policies", `"policies/*.toml"`); ok {
 		s.Policies = list

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"log/slog"
 	"reflect"
@@ -29,15 +30,16 @@ type publisher struct {
 	level  *slog.LevelVar
 	now    func() time.Time
 
-	mu       sync.Mutex // held during look and by those who ask for the outcome
-	started  config.Settings
-	snap     *config.Snapshot
-	version  int // of the ledger
-	plan     plan
-	nextGone time.Time // when a withdrawn domain may disappear; zero for none
-	reminded time.Time
-	reloads  reloads
-	trouble  error // with the ledger
+	mu         sync.Mutex // held during look and by those who ask for the outcome
+	started    config.Settings
+	remembered []byte // the main file, as kept for a start with a broken one
+	snap       *config.Snapshot
+	version    int // of the ledger
+	plan       plan
+	nextGone   time.Time // when a withdrawn domain may disappear; zero for none
+	reminded   time.Time
+	reloads    reloads
+	trouble    error // with the ledger
 }
 
 // reloads is what the metrics tell of them.
@@ -137,6 +139,7 @@ func (p *publisher) settle(snap *config.Snapshot, now time.Time, first bool) {
 	if first {
 		p.started = snap.Settings
 	}
+	p.remember()
 	for _, key := range needRestart(p.started, snap.Settings) {
 		p.log.Warn("a setting changed that takes effect at the next start only", "key", key)
 	}
@@ -149,6 +152,19 @@ func (p *publisher) settle(snap *config.Snapshot, now time.Time, first bool) {
 	} else {
 		p.reloads.bad++
 	}
+}
+
+// remember keeps a copy of the main file, for a start with one that has errors.
+func (p *publisher) remember() {
+	text := p.loader.MainText()
+	if text == nil || bytes.Equal(text, p.remembered) {
+		return
+	}
+	if err := config.Remember(p.started.State, text); err != nil {
+		p.log.Warn("a start with a broken main file would find no good one", "err", err)
+		return
+	}
+	p.remembered = text
 }
 
 // needRestart names the settings that differ and are read at the start only.

@@ -241,3 +241,23 @@ func TestForgetBeforeTheEditIsRead(t *testing.T) {
 	d.want("a.example", "")
 	d.want("b.example", "testing mx.example")
 }
+
+// A main file with errors is no reason not to start: the last good one is in force.
+func TestStartWithBrokenMainFile(t *testing.T) {
+	for _, broken := range []string{
+		"policies = [\nstate = \"state\"\n",
+		"policies = [\"policies/*.toml\"]\nstate = \"state\"\n[certificates]\nsource = \"local\"\n[default]\nmax_age = \"30d\"\n",
+		"policies = [\"policies/*.toml\"]\nstate = \"state\"\n[certificates]\nsource = \"local\"\n[profiles.corp]\nmx = [\"no host\"]\n",
+	} {
+		d := newDesk(t, map[string]string{"policies/a.toml": table("a.example", "enforce", "30d", "mx1.example")})
+		d.write("main.toml", broken)
+		d.want("a.example", "enforce mx1.example")
+		d.open()
+		d.want("a.example", "enforce mx1.example")
+		d.write("policies/a.toml", table("a.example", "enforce", "30d", "mx2.example"))
+		d.want("a.example", "enforce mx2.example")
+		if lines := strings.Join(d.publisher.amiss(), "\n"); !strings.Contains(lines, "the configuration has 2 errors") {
+			t.Errorf("amiss: %s", lines)
+		}
+	}
+}

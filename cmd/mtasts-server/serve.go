@@ -101,7 +101,7 @@ func newDaemon(file string, stdout, stderr io.Writer) (*daemon, error) {
 	d := &daemon{settings: s, stdout: stdout, log: newLogger(stderr, s.Log, level)}
 	co, err := certsOptions(s)
 	if err != nil {
-		return nil, err
+		d.log.Error("stored certificates are served, and no new ones can be had until this is mended and the server started anew", "err", err)
 	}
 	if err := os.MkdirAll(s.State, 0o750); err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -28,7 +29,8 @@ func newLogger(out io.Writer, s config.Log, level slog.Leveler) *slog.Logger {
 	return slog.New(slog.NewTextHandler(out, o))
 }
 
-// certsOptions reads the files that the settings name.
+// certsOptions reads the files that the settings name. With an error the options are
+// good for serving what is stored, and not for getting more.
 func certsOptions(s config.Settings) (certs.Options, error) {
 	c := s.Certificates
 	o := certs.Options{
@@ -42,35 +44,39 @@ func certsOptions(s config.Settings) (certs.Options, error) {
 		HTTPPort:         portOf(s.Listen.HTTP),
 		TLSPort:          portOf(s.Listen.HTTPS),
 	}
+	var errs []error
 	if c.Source == config.SourceFiles {
 		if fi, err := os.Stat(c.Files); err != nil {
-			return o, fmt.Errorf("certificates.files: %w", err)
+			errs = append(errs, fmt.Errorf("certificates.files: %w", err))
 		} else if !fi.IsDir() {
-			return o, fmt.Errorf("certificates.files: %q is no directory", c.Files)
+			errs = append(errs, fmt.Errorf("certificates.files: %q is no directory", c.Files))
 		}
 	}
 	for _, ca := range c.CAs {
 		x := certs.CA{Directory: ca.Directory, Email: ca.Email, EABKeyID: ca.EABKeyID, EABMACKey: ca.EABMACKey, Profile: ca.Profile}
 		if ca.EABMACKeyFile != "" {
 			key, err := os.ReadFile(ca.EABMACKeyFile)
-			if err != nil {
-				return o, fmt.Errorf("certificates.eab.mac_key_file: %w", err)
+			if x.EABMACKey = strings.TrimSpace(string(key)); err == nil && x.EABMACKey == "" {
+				err = fmt.Errorf("%q is empty", ca.EABMACKeyFile)
 			}
-			x.EABMACKey = strings.TrimSpace(string(key))
+			if err != nil {
+				errs = append(errs, fmt.Errorf("certificates.eab.mac_key_file: %w", err))
+				x.EABKeyID = "" // the CA will refuse us, and say why
+			}
 		}
 		if ca.Roots != "" {
 			pem, err := os.ReadFile(ca.Roots)
-			if err != nil {
-				return o, fmt.Errorf("certificates.roots: %w", err)
+			x.Roots = x509.NewCertPool() // empty, it trusts nobody
+			if !x.Roots.AppendCertsFromPEM(pem) && err == nil {
+				err = fmt.Errorf("%q holds no certificate", ca.Roots)
 			}
-			x.Roots = x509.NewCertPool()
-			if !x.Roots.AppendCertsFromPEM(pem) {
-				return o, fmt.Errorf("certificates.roots: %q holds no certificate", ca.Roots)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("certificates.roots: %w", err))
 			}
 		}
 		o.CAs = append(o.CAs, x)
 	}
-	return o, nil
+	return o, errors.Join(errs...)
 }
 
 // portOf returns the port of the first address, 0 if there is none.
