@@ -23,7 +23,8 @@ hosts have one, how many orders wait and until when, and of each host in trouble
 last error and when it is tried again. With domains it tells of those, with --all of
 every one.
 
-Exit status: 0 all hosts have a certificate, 1 some have none or fail, 2 wrong usage.`
+Exit status: 0 all these hosts have a certificate, 1 some have none or fail, 2 wrong
+usage.`
 
 func newCerts() *cobra.Command {
 	var admin string
@@ -62,7 +63,7 @@ func newCerts() *cobra.Command {
 			} else if err := v.print(cmd.OutOrStdout(), time.Now()); err != nil {
 				return err
 			}
-			if !v.ok() {
+			if !v.ok(len(args) > 0) {
 				return errFindings
 			}
 			return nil
@@ -101,8 +102,12 @@ type hostView struct {
 	Error    string      `json:"error,omitempty"`
 }
 
-func (v *certsView) ok() bool {
-	return v.Ready == v.Known && v.Failing == 0 && len(v.Missing) == 0
+// ok reports whether all is well with the hosts that were asked for, or with all.
+func (v *certsView) ok(asked bool) bool {
+	if asked {
+		return len(v.Missing) == 0 && !slices.ContainsFunc(v.Hosts, func(h hostView) bool { return h.State != certs.StateOK })
+	}
+	return v.Ready == v.Known && v.Failing == 0
 }
 
 // certsPage answers at /certs, for the verb of that name.

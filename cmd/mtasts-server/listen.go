@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 
 	"github.com/coreos/go-systemd/v22/activation"
 
@@ -26,6 +27,11 @@ func listen(s config.Listen) (*listeners, error) {
 	given, err := activation.ListenersWithNames()
 	if err != nil {
 		return nil, fmt.Errorf("sockets from systemd: %w", err)
+	}
+	for name := range given {
+		if !slices.Contains([]string{"https", "http", "plain", "admin"}, name) {
+			return nil, fmt.Errorf("sockets from systemd: %q is none of https, http, plain, admin: set FileDescriptorName in the socket unit", name)
+		}
 	}
 	var l listeners
 	admin := []string{s.Admin}

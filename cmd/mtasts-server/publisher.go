@@ -40,6 +40,7 @@ type publisher struct {
 	reminded   time.Time
 	reloads    reloads
 	trouble    error // with the ledger
+	damage     int   // lines of it that were told of
 }
 
 // reloads is what the metrics tell of them.
@@ -89,6 +90,11 @@ func (p *publisher) look() bool {
 func (p *publisher) keepLedger(now time.Time) {
 	err := errors.Join(p.ledger.Refresh(), p.ledger.Flush(now))
 	p.setTrouble(err)
+	damage := p.ledger.Damage()
+	for _, d := range damage[min(p.damage, len(damage)):] {
+		p.log.Error("the ledger is damaged; what can be believed of it is used", "err", d)
+	}
+	p.damage = len(damage)
 }
 
 func (p *publisher) setTrouble(err error) {

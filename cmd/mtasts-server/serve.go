@@ -117,9 +117,6 @@ func newDaemon(file string, stdout, stderr io.Writer) (*daemon, error) {
 	if err != nil {
 		d.log.Error("what was published before cannot be read; what is configured is served", "err", err)
 	}
-	for _, damage := range book.Damage() {
-		d.log.Error("the ledger is damaged; what can be believed of it is used", "err", damage)
-	}
 	d.publisher = &publisher{
 		loader: loader, ledger: book, server: d.server, certs: d.certs, log: d.log, level: level, now: time.Now,
 	}
