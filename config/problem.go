@@ -30,6 +30,8 @@ func (p Problem) String() string {
 	b.WriteString(p.File)
 	if p.Line > 0 {
 		fmt.Fprintf(&b, ":%d:%d", p.Line, p.Column)
+	} else if p.Key != "" {
+		fmt.Fprintf(&b, ": %s", p.Key)
 	}
 	fmt.Fprintf(&b, ": %s: %s", p.Severity, p.Message)
 	if p.Rule != "" {

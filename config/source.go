@@ -20,6 +20,7 @@ type source struct {
 	text     []byte
 	pos      *positions // made when the first problem needs it
 	lines    []int      // where each line begins, likewise
+	located  int        // problems whose place was looked for
 	problems []Problem
 }
 
@@ -66,12 +67,20 @@ func (s *source) report(p Problem, path []string, element string) {
 	s.problems = append(s.problems, p)
 }
 
+// maxLocated is how many problems of a file are told with their place. The decoder takes
+// the whole text apart to tell one, and a mistake in a profile may be one of 30,000
+// domains.
+const maxLocated = 500
+
 // maxArray is how far an element of an array is looked for, to point at it.
 const maxArray = 64 << 10
 
 // position returns where the key at path has its value, or where the element of
 // its array stands.
 func (s *source) position(path []string, element string) (line, column int) {
+	if s.located++; s.located > maxLocated {
+		return 0, 0
+	}
 	if s.pos == nil {
 		s.pos = newPositions(s.text)
 	}
