@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"maps"
 	"reflect"
 	"sync"
 	"time"
@@ -36,7 +37,8 @@ type publisher struct {
 	snap       *config.Snapshot
 	version    int // of the ledger
 	plan       plan
-	nextGone   time.Time // when a withdrawn domain may disappear; zero for none
+	nextGone   time.Time            // when a withdrawn domain may disappear; zero for none
+	goneSince  map[string]time.Time // withdrawn domains that may go, since when
 	reminded   time.Time
 	reloads    reloads
 	trouble    error // with the ledger
@@ -70,6 +72,7 @@ func (p *publisher) look() bool {
 		return false
 	}
 	p.keepLedger(now)
+	maps.DeleteFunc(p.goneSince, func(_ string, since time.Time) bool { return since.After(now) }) // it was the clock
 	version := p.ledger.Version()
 	if _, unsettled := p.loader.Unsettled(); unsettled && snap == p.snap {
 		// What forget wrote may belong to an edit that is not read yet.
@@ -111,7 +114,7 @@ func (p *publisher) setTrouble(err error) {
 func (p *publisher) publish(snap *config.Snapshot, now time.Time) {
 	first := p.snap == nil
 	p.version = p.ledger.Version() // what others write from here on is looked at next time
-	next := makePlan(snap, p.ledger, now)
+	next := makePlan(snap, p.ledger, func(k kept) bool { return p.letGo(k, now) })
 	err := p.ledger.Publish(now, next.records)
 	for _, domain := range next.gone {
 		err = errors.Join(err, p.ledger.Forget(now, domain))
@@ -128,7 +131,7 @@ func (p *publisher) publish(snap *config.Snapshot, now time.Time) {
 
 	old := p.plan
 	p.plan = next
-	p.nextGone = next.nextGone()
+	p.nextGone = p.lookForGone()
 	if snap != p.snap {
 		p.settle(snap, now, first)
 	}
@@ -196,7 +199,7 @@ func needRestart(started, now config.Settings) []string {
 // makePlan says what is to be served: each valid domain as configured, and each
 // domain that was published and is not valid now as it was, until it is forgotten
 // or was withdrawn for long enough.
-func makePlan(snap *config.Snapshot, l *ledger.Ledger, now time.Time) plan {
+func makePlan(snap *config.Snapshot, l *ledger.Ledger, letGo func(kept) bool) plan {
 	n := len(snap.Domains)
 	pl := plan{
 		publications: make([]policyserve.Publication, 0, n),
@@ -217,7 +220,7 @@ func makePlan(snap *config.Snapshot, l *ledger.Ledger, now time.Time) plan {
 			continue
 		}
 		k := keep(snap, e)
-		if k.gone(now) {
+		if letGo(k) {
 			pl.gone = append(pl.gone, e.Domain)
 			continue
 		}
@@ -235,10 +238,38 @@ func contested(snap *config.Snapshot, e ledger.Entry, d *config.Domain) bool {
 	return broken && e.Source != d.File
 }
 
-// nextGone returns when the first withdrawn domain may disappear.
-func (pl *plan) nextGone() (next time.Time) {
-	for _, k := range pl.kept {
-		if at, none := k.WithdrawnAt(); none && k.reason == vanished && (next.IsZero() || at.Before(next)) {
+// doubt is how long a domain must have been withdrawn for long enough before it goes:
+// a clock that was set forward by mistake has been set right by then, most likely.
+const doubt = time.Hour
+
+// letGo reports whether a domain disappears now.
+func (p *publisher) letGo(k kept, now time.Time) bool {
+	if !k.gone(now) {
+		delete(p.goneSince, k.Domain)
+		return false
+	}
+	since, ok := p.goneSince[k.Domain]
+	if !ok || since.After(now) {
+		since = now
+		if p.goneSince == nil {
+			p.goneSince = make(map[string]time.Time)
+		}
+		p.goneSince[k.Domain] = since
+	}
+	return now.Sub(since) >= doubt
+}
+
+// lookForGone returns when the first withdrawn domain may disappear.
+func (p *publisher) lookForGone() (next time.Time) {
+	for domain, k := range p.plan.kept {
+		at, none := k.WithdrawnAt()
+		if !none || k.reason != vanished {
+			continue
+		}
+		if since, ok := p.goneSince[domain]; ok {
+			at = since.Add(doubt)
+		}
+		if next.IsZero() || at.Before(next) {
 			next = at
 		}
 	}

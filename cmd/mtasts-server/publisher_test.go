@@ -111,12 +111,32 @@ func TestWithdrawal(t *testing.T) {
 	d.open()
 	d.want("a.example", "none mx.example")
 	d.clock = d.clock.Add(3 * time.Hour)
+	d.want("a.example", "none mx.example") // is the clock right?
+	d.clock = d.clock.Add(time.Hour)
 	d.want("a.example", "")
 	d.want("b.example", "testing mx.example")
 	d.open()
 	d.want("a.example", "")
 	if !strings.Contains(d.log.String(), `msg="policy gone" domain=a.example`) {
 		t.Errorf("nobody said so:\n%s", d.log.String())
+	}
+}
+
+// A clock that is ahead for a while lets nothing go.
+func TestClockAhead(t *testing.T) {
+	d := newDesk(t, map[string]string{"policies/a.toml": table("a.example", "enforce", "30d", "mx.example")})
+	d.write("policies/a.toml", table("a.example", "none", "1d", "mx.example"))
+	d.want("a.example", "none mx.example")
+	d.remove("policies/a.toml")
+	right := d.clock
+	for range 3 {
+		d.clock = right.Add(40 * day)
+		d.want("a.example", "none mx.example")
+		d.clock = right.Add(40*day + time.Minute)
+		d.want("a.example", "none mx.example")
+		right = right.Add(2 * time.Hour)
+		d.clock = right
+		d.want("a.example", "none mx.example")
 	}
 }
 
