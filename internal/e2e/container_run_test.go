@@ -201,7 +201,7 @@ func (r *container) checkLockedUp() {
 			}
 		}
 	}
-	if err := os.WriteFile(proc+"/root/written", nil, 0o644); !errors.Is(err, unix.EROFS) {
+	if err := os.WriteFile(filepath.Join(proc, "root", "written"), nil, 0o644); !errors.Is(err, unix.EROFS) {
 		r.t.Errorf("writing to the root: %v, want that it is read-only", err)
 	}
 }
