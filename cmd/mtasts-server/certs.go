@@ -54,10 +54,7 @@ func newCerts() *cobra.Command {
 				return err
 			}
 			if asJSON {
-				enc := json.NewEncoder(cmd.OutOrStdout())
-				enc.SetIndent("", "  ")
-				enc.SetEscapeHTML(false)
-				if err := enc.Encode(v); err != nil {
+				if err := printJSON(cmd.OutOrStdout(), v); err != nil {
 					return err
 				}
 			} else if err := v.print(cmd.OutOrStdout(), time.Now()); err != nil {
@@ -195,25 +192,13 @@ func roughly(d time.Duration) string {
 const maxAnswer = 256 << 20
 
 func getJSON(ctx context.Context, url string, to any) error {
-	if ctx == nil {
-		ctx = context.Background()
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return usageError{err}
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return fmt.Errorf("asking the server: %w", err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("asking the server: %s answered %s", url, resp.Status)
-	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(to); err != nil {
-		return fmt.Errorf("asking the server: %w", err)
-	}
-	return nil
+	return askAdmin(ctx, url, time.Minute, func(resp *http.Response) error {
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("asking the server: %s answered %s", url, resp.Status)
+		}
+		if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(to); err != nil {
+			return fmt.Errorf("asking the server: %w", err)
+		}
+		return nil
+	})
 }

@@ -88,10 +88,7 @@ func check(out io.Writer, file string, asJSON, strict bool) error {
 		if r.Problems == nil {
 			r.Problems = []config.Problem{}
 		}
-		enc := json.NewEncoder(out)
-		enc.SetIndent("", "  ")
-		enc.SetEscapeHTML(false)
-		if err := enc.Encode(r); err != nil {
+		if err := printJSON(out, r); err != nil {
 			return err
 		}
 	} else {
@@ -104,6 +101,14 @@ func check(out io.Writer, file string, asJSON, strict bool) error {
 		return errFindings
 	}
 	return nil
+}
+
+// printJSON is how every verb answers --json.
+func printJSON(out io.Writer, v any) error {
+	enc := json.NewEncoder(out)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
 }
 
 // count prints a number with its noun.

@@ -56,10 +56,24 @@ func adminAddress(cmd *cobra.Command) string {
 }
 
 func health(ctx context.Context, out io.Writer, url string) error {
-	if ctx == nil {
+	return askAdmin(ctx, url, healthTimeout, func(resp *http.Response) error {
+		if _, err := io.Copy(out, io.LimitReader(resp.Body, 64<<10)); err != nil {
+			return err
+		}
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("%s answered %s", url, resp.Status)
+		}
+		return nil
+	})
+}
+
+// askAdmin gets url from the admin listener of a running server, and has read take the
+// answer, all within limit.
+func askAdmin(ctx context.Context, url string, limit time.Duration, read func(*http.Response) error) error {
+	if ctx == nil { // cobra hands none over where none was given to it
 		ctx = context.Background()
 	}
-	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -67,14 +81,8 @@ func health(ctx context.Context, out io.Writer, url string) error {
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return fmt.Errorf("asking the server: %w", err)
 	}
 	defer resp.Body.Close()
-	if _, err := io.Copy(out, io.LimitReader(resp.Body, 64<<10)); err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answered %s", url, resp.Status)
-	}
-	return nil
+	return read(resp)
 }

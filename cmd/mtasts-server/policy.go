@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -54,10 +53,7 @@ func newPolicy() *cobra.Command {
 			case raw:
 				_, err = io.WriteString(out, p.Policy)
 			case asJSON:
-				enc := json.NewEncoder(out)
-				enc.SetIndent("", "  ")
-				enc.SetEscapeHTML(false)
-				err = enc.Encode(p)
+				err = printJSON(out, p)
 			default:
 				err = p.print(out)
 			}
@@ -129,6 +125,9 @@ func (v *view) policy(domain string) (*policyView, error) {
 	for _, d := range v.snap.Domains {
 		if d.Name != domain {
 			continue
+		}
+		if e, ok := v.ledger.Lookup(domain); ok && contested(v.snap, e, d) {
+			break // the server does not publish it either
 		}
 		p.Policy, p.ID, p.AliasOf, p.Profile = string(d.Body), d.ID, d.AliasOf, d.Profile
 		for _, field := range []string{"mode", "mx", "max_age", "tlsrpt"} {

@@ -62,14 +62,14 @@ type plan struct {
 }
 
 // look publishes what the files say now. Where nothing changed it costs one stat for
-// each file. It returns false if there is no main file to begin with.
-func (p *publisher) look() bool {
+// each file.
+func (p *publisher) look() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
 	snap, ok := p.loader.Load()
-	if !ok {
-		return false
+	if !ok { // there never was a good main file: not after a start
+		return
 	}
 	p.keepLedger(now)
 	maps.DeleteFunc(p.goneSince, func(_ string, since time.Time) bool { return since.After(now) }) // it was the clock
@@ -85,7 +85,6 @@ func (p *publisher) look() bool {
 		p.reminded = now
 		p.logKept(p.plan.kept)
 	}
-	return true
 }
 
 // keepLedger takes in what the verb forget wrote, and writes what could not be
@@ -208,7 +207,7 @@ func makePlan(snap *config.Snapshot, l *ledger.Ledger, letGo func(kept) bool) pl
 		kept:         make(map[string]kept),
 	}
 	for _, d := range snap.Domains {
-		if e, ok := l.Lookup(d.Name); ok && e.ID != d.ID && contested(snap, e, d) {
+		if e, ok := l.Lookup(d.Name); ok && contested(snap, e, d) {
 			continue // it is kept below
 		}
 		pl.publications = append(pl.publications, policyserve.Publication{Domain: d.Name, Body: d.Body, State: stateCurrent})
@@ -231,11 +230,11 @@ func makePlan(snap *config.Snapshot, l *ledger.Ledger, letGo func(kept) bool) pl
 	return pl
 }
 
-// contested reports whether d comes from another file than the policy that is served,
-// while that file is broken: it may claim the domain still, so neither may win.
+// contested reports whether d would change a policy that came from another file, which
+// is broken now: that file may claim the domain still, so neither may win.
 func contested(snap *config.Snapshot, e ledger.Entry, d *config.Domain) bool {
 	_, broken := snap.Broken[e.Source]
-	return broken && e.Source != d.File
+	return broken && e.Source != d.File && e.ID != d.ID
 }
 
 // doubt is how long a domain must have been withdrawn for long enough before it goes:

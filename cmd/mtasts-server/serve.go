@@ -310,6 +310,8 @@ func (p *publisher) unsettled() (time.Duration, bool) {
 func (p *publisher) watchPaths() (dirs, files []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	dirs, files = p.snap.WatchPaths()
+	if p.snap != nil {
+		dirs, files = p.snap.WatchPaths()
+	}
 	return append(dirs, p.ledger.Dir()), files
 }
