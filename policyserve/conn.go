@@ -7,13 +7,20 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
 	proxyproto "github.com/pires/go-proxyproto"
 )
 
-// conn is a connection in the books of the guard.
+// conn is a connection in the books of the guard: what lies below TLS, or below HTTP
+// where there is no TLS.
+//
+// It costs the system few calls. What we say in one turn goes out as one packet: it is
+// held back until we listen again, or hang up, so that a session ticket, an answer and
+// the end of TLS are one write. And a deadline is handed down only when it comes
+// earlier than the one that is set; when that one is over too early, it is set anew.
 type conn struct {
 	net.Conn
 	guard *guard
@@ -26,20 +33,215 @@ type conn struct {
 	ahead   *bufio.Reader // what was read while looking for a PROXY header; nil: nothing
 	release func()        // gives the handshake's turn to others; nil: it has none
 
+	born     time.Time
 	deadline time.Time // of the handshake
 	nameless bool      // the handshake had no name that there is a certificate for
+
+	mu      sync.Mutex // held while writing, not while reading
+	open    bool       // the handshake is over: everything is held back until our turn ends
+	said    *[]byte    // what is held back; nil: nothing
+	spoke   bool       // there is more in it than a ticket, which nobody waits for
+	ending  bool       // this is the last write
+	readBy  time.Time  // the deadline that reads have
+	armed   time.Time  // the deadline that is set for them; none or earlier, except while that is
+	reading bool       // somebody waits for the client
 
 	once sync.Once
 	err  error
 }
 
-// Close gives the place back, however often it is called.
+// mostHeld is how much is held back at the most: many times a policy.
+const mostHeld = 8 << 10
+
+// held keeps buffers for what is held back.
+var held = sync.Pool{New: func() any { b := make([]byte, 0, 1<<10); return &b }}
+
+// recordAppData is the first byte of a TLS record that is encrypted under TLS 1.3
+// (RFC 8446 §5.1). Before the end of the handshake only a ticket comes so, or an alert
+// before we hang up: the server's flight begins with a ServerHello in the clear.
+const recordAppData = 23
+
+// Write says b, now or when our turn ends.
+func (c *conn) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.open && (len(b) == 0 || b[0] != recordAppData) {
+		// The expensive part of the handshake is over; the rest is waiting for the client.
+		c.releaseHandshake()
+		if err := c.flush(); err != nil {
+			return 0, err
+		}
+		return len(b), c.send(b)
+	}
+	if c.said == nil {
+		c.said = held.Get().(*[]byte)
+	}
+	*c.said = append(*c.said, b...)
+	c.spoke = c.spoke || c.open
+	if len(*c.said) < mostHeld {
+		return len(b), nil
+	}
+	return len(b), c.flush()
+}
+
+// Flush ends our turn.
+func (c *conn) Flush() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.flush()
+}
+
+// flush sends what is held back. The mutex is held.
+func (c *conn) flush() error {
+	c.spoke = false
+	if c.said == nil {
+		return nil
+	}
+	b := c.said
+	c.said = nil
+	err := c.send(*b)
+	if cap(*b) <= 2*mostHeld {
+		*b = (*b)[:0]
+		held.Put(b)
+	}
+	return err
+}
+
+// send writes b. If the client does not read it ends after the write timeout, or up to
+// twice that: the deadline that is set may be that of the write before.
+func (c *conn) send(b []byte) error {
+	n, err := c.Conn.Write(b)
+	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	timeout := c.guard.writeTimeout
+	if c.ending {
+		timeout = min(timeout, partingTimeout)
+	}
+	if err := c.Conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
+		return err
+	}
+	_, err = c.Conn.Write(b[n:])
+	return err
+}
+
+// Read waits for the client, which ends our turn.
+func (c *conn) Read(b []byte) (int, error) {
+	if c.ahead != nil {
+		if c.ahead.Buffered() > 0 {
+			return c.ahead.Read(b)
+		}
+		c.ahead = nil
+	}
+	for {
+		if err := c.listen(); err != nil {
+			return 0, err
+		}
+		n, err := c.Conn.Read(b)
+		if !c.heard(err) {
+			return n, err
+		}
+	}
+}
+
+// listen comes before waiting for the client.
+func (c *conn) listen() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.readBy.IsZero() && c.readBy.Before(c.born) {
+		// net/http listens while a request is answered, and ends that with a
+		// deadline that is long over. It is still our turn.
+		return os.ErrDeadlineExceeded
+	}
+	if c.spoke {
+		if err := c.flush(); err != nil {
+			return err
+		}
+	}
+	c.reading = true
+	return c.arm()
+}
+
+// heard comes after waiting for the client. It reports whether to wait again.
+func (c *conn) heard(err error) (again bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reading = false
+	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	c.armed = past
+	return c.readBy.IsZero() || time.Now().Before(c.readBy)
+}
+
+// past stands for a deadline that is over.
+var past = time.Unix(1, 0)
+
+// arm sets the deadline for reads, if it must be.
+func (c *conn) arm() error {
+	if c.armed.Equal(c.readBy) || !c.armed.IsZero() && !c.armed.Equal(past) && (c.readBy.IsZero() || c.armed.Before(c.readBy)) {
+		return nil
+	}
+	c.armed = c.readBy
+	return c.Conn.SetReadDeadline(c.readBy)
+}
+
+// SetReadDeadline is for net/http, and for crypto/tls.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.readBy = t
+	if !c.reading {
+		return nil
+	}
+	return c.arm()
+}
+
+// SetWriteDeadline does nothing: every write has the same time.
+func (c *conn) SetWriteDeadline(time.Time) error { return nil }
+
+// SetDeadline is that of reads.
+func (c *conn) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
+
+// begin sets the first deadline: timeout from now on, for all that comes before the
+// first request.
+func (c *conn) begin(timeout time.Duration) {
+	c.born = time.Now()
+	c.deadline = c.born.Add(timeout)
+	c.readBy, c.armed = c.deadline, c.deadline
+	_ = c.Conn.SetDeadline(c.deadline) // on a broken connection the next read says so too
+}
+
+// settle notes that the first request may come, until deadline, and that what we say
+// has turns from here on.
+func (c *conn) settle(deadline time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open, c.readBy = true, deadline
+}
+
+// Close gives the place back, however often it is called. It sends what is held back,
+// unless another write does not get on.
 func (c *conn) Close() error {
 	c.once.Do(func() {
 		c.guard.release(c)
+		if c.mu.TryLock() {
+			c.ending = true
+			_ = c.flush() // the client went away: nothing to do
+			c.mu.Unlock()
+		}
 		c.err = c.Conn.Close()
 	})
 	return c.err
+}
+
+// stuck reports whether a write does not get on at this moment.
+func (c *conn) stuck() bool {
+	if !c.mu.TryLock() {
+		return true
+	}
+	c.mu.Unlock()
+	return false
 }
 
 // hangUp ends the connection below, so that whoever reads or writes gets an error
@@ -57,23 +259,6 @@ func (c *conn) RemoteAddr() net.Addr {
 		return c.remote
 	}
 	return c.Conn.RemoteAddr()
-}
-
-func (c *conn) Read(b []byte) (int, error) {
-	if c.ahead != nil {
-		if c.ahead.Buffered() > 0 {
-			return c.ahead.Read(b)
-		}
-		c.ahead = nil
-	}
-	return c.Conn.Read(b)
-}
-
-// Write releases the handshake's place with the server's first flight: then the
-// expensive part is over, and the rest is waiting for the client.
-func (c *conn) Write(b []byte) (int, error) {
-	c.releaseHandshake()
-	return c.Conn.Write(b)
 }
 
 func (c *conn) releaseHandshake() {

@@ -5,71 +5,41 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"sync"
 	"syscall"
 	"time"
 )
 
-// door is the listener that net/http sees: connections come out of it that have been
-// looked at, and have shaken hands.
+// door is the listener that net/http sees: who comes in has been looked at.
 type door struct {
-	addr  net.Addr
-	ready chan net.Conn
-	once  sync.Once
-	done  chan struct{}
+	net.Listener
+	s    *Server
+	kind kind
 }
 
-func newDoor(addr net.Addr) *door {
-	return &door{addr: addr, ready: make(chan net.Conn), done: make(chan struct{})}
-}
-
-func (d *door) Addr() net.Addr { return d.addr }
-
-func (d *door) Close() error {
-	d.once.Do(func() { close(d.done) })
-	return nil
-}
-
-func (d *door) Accept() (net.Conn, error) {
-	select {
-	case c := <-d.ready:
-		return c, nil
-	case <-d.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// enter hands c over.
-func (d *door) enter(c net.Conn) {
-	select {
-	case d.ready <- c:
-	case <-d.done:
-		c.Close()
-	}
-}
-
-// longestNap is how long accept waits when it has no file descriptors left.
+// longestNap is how long Accept waits when the system has no file descriptors left.
 const longestNap = time.Second
 
-// accept takes connections from l until it is closed.
-func (s *Server) accept(l net.Listener, k kind, d *door) error {
+// Accept waits for the next connection that may come in, until the listener is closed.
+func (d *door) Accept() (net.Conn, error) {
 	nap := time.Duration(0)
 	for {
-		nc, err := l.Accept()
+		nc, err := d.Listener.Accept()
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) || !isPassing(err) {
-				return err
+				return nil, err
 			}
-			if s.guard.evictOne() {
-				s.metrics.connection(evicted)
+			if d.s.guard.evictOne() {
+				d.s.metrics.connection(evicted)
 			}
 			nap = min(max(2*nap, 5*time.Millisecond), longestNap)
-			s.o.Log.Warn("cannot take connections for a moment", "err", err, "wait", nap.String())
+			d.s.o.Log.Warn("cannot take connections for a moment", "err", err, "wait", nap.String())
 			time.Sleep(nap)
 			continue
 		}
 		nap = 0
-		s.welcome(nc, k, d)
+		if s := d.welcome(nc); s != nil {
+			return s, nil
+		}
 	}
 }
 
@@ -86,74 +56,34 @@ func isPassing(err error) bool {
 	return false
 }
 
-// welcome looks at a new connection and sends it on to net/http, without waiting for
-// it.
-func (s *Server) welcome(nc net.Conn, k kind, d *door) {
+// welcome looks at a new connection. It waits for nothing, and returns nil for who is
+// sent away.
+func (d *door) welcome(nc net.Conn) *session {
 	addr := remoteIP(nc)
-	trusted := s.trusts(addr)
-	if k == kindPlain && !trusted {
-		s.metrics.connection(untrusted)
+	trusted := d.s.trusts(addr)
+	if d.kind == kindPlain && !trusted {
+		d.s.metrics.connection(untrusted)
 		nc.Close()
-		return
+		return nil
 	}
-	c := &conn{Conn: nc, guard: s.guard}
-	if s.guard.admit(c) {
-		s.metrics.connection(evicted)
+	s := &session{conn: conn{Conn: nc, guard: d.s.guard}, s: d.s, kind: d.kind, trusted: trusted}
+	if d.s.guard.admit(&s.conn) {
+		d.s.metrics.connection(evicted)
 	}
 	v := admitted
 	if !trusted {
-		v = s.guard.locate(c, addr)
+		v = d.s.guard.locate(&s.conn, addr)
 	}
-	s.metrics.connection(v)
+	d.s.metrics.connection(v)
 	if v != admitted {
-		c.Close()
-		return
-	}
-	if k != kindHTTPS && !(trusted && s.o.ProxyProtocol) {
-		d.enter(c) // net/http does the rest, with its own deadlines
-		return
-	}
-	s.welcomes.Go(func() {
-		if ready := s.prepare(c, k, trusted); ready != nil {
-			d.enter(ready)
-		} else {
-			c.Close()
-		}
-	})
-}
-
-// prepare does what comes before the first request: the PROXY header and the
-// handshake. It returns nil where the connection is of no use.
-func (s *Server) prepare(c *conn, k kind, trusted bool) net.Conn {
-	c.deadline = time.Now().Add(s.limits.HandshakeTimeout)
-	_ = c.SetDeadline(c.deadline) // on a broken connection the next read says so too
-	if trusted && s.o.ProxyProtocol {
-		if err := c.readProxyHeader(); err != nil {
-			s.o.Log.Debug("a trusted proxy sent no PROXY header that can be read", "err", err)
-			return nil
-		}
-		if c.remote != nil {
-			if v := s.guard.locate(c, remoteIP(c)); v != admitted {
-				s.metrics.connection(v)
-				return nil
-			}
-		}
-	}
-	if k != kindHTTPS {
-		_ = c.SetDeadline(time.Time{})
-		return c
-	}
-	t := tls.Server(c, s.tls)
-	err := t.Handshake()
-	c.releaseHandshake()
-	s.metrics.handshake(handshakeResult(c, t, err))
-	if err != nil || !isHTTP(t.ConnectionState().NegotiatedProtocol) {
-		t.Close() // answers a CA's check properly; nothing to say elsewhere
+		s.conn.Close()
 		return nil
 	}
-	_ = c.SetDeadline(time.Time{})
-	s.guard.step(c, false)
-	return t
+	if d.kind == kindHTTPS {
+		s.tls = tls.Server(&s.conn, d.s.tls)
+	}
+	s.begin(d.s.limits.HandshakeTimeout)
+	return s
 }
 
 // trusts reports whether addr is a trusted proxy's. Who comes over a Unix socket, as

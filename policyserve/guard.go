@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 )
 
 // guard bounds how many connections there are, in all and per address. When all
@@ -14,6 +15,7 @@ import (
 // sender, who is done in a fraction of a second, gets through.
 type guard struct {
 	max, maxPerAddress int
+	writeTimeout       time.Duration // of each connection
 
 	mu        sync.Mutex
 	all       *list.List // of *conn, the one whose last step is longest ago first
@@ -22,7 +24,7 @@ type guard struct {
 
 func newGuard(limits Limits) *guard {
 	return &guard{
-		max: limits.Connections, maxPerAddress: limits.ConnectionsPerAddress,
+		max: limits.Connections, maxPerAddress: limits.ConnectionsPerAddress, writeTimeout: limits.WriteTimeout,
 		all: list.New(), addresses: map[netip.Prefix]int{},
 	}
 }
@@ -130,11 +132,16 @@ func (g *guard) step(c *conn, asked bool) {
 
 // closeFresh ends the connections on which nothing was asked yet: http's own Shutdown
 // would wait for them for five seconds.
-func (g *guard) closeFresh() {
+func (g *guard) closeFresh() { g.closeIf(func(c *conn) bool { return !c.asked }) }
+
+// closeAll ends all connections.
+func (g *guard) closeAll() { g.closeIf(func(*conn) bool { return true }) }
+
+func (g *guard) closeIf(f func(*conn) bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for e := g.all.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*conn); !c.asked {
+		if c := e.Value.(*conn); f(c) {
 			c.hangUp()
 		}
 	}

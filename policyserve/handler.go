@@ -28,11 +28,11 @@ type handler struct {
 
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	host := r.Host
-	if r.TLS != nil && r.TLS.ServerName != "" {
+	if name := serverName(r); name != "" {
 		switch {
 		case host == "" && !r.ProtoAtLeast(1, 1):
-			host = r.TLS.ServerName // HTTP/1.0 knows no Host header
-		case host != r.TLS.ServerName && normalHost(host) != normalHost(r.TLS.ServerName):
+			host = name // HTTP/1.0 knows no Host header
+		case host != name && normalHost(host) != normalHost(name):
 			h.refuse(w, nil, http.StatusMisdirectedRequest, "this connection is for another host\n")
 			return
 		}

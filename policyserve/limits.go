@@ -60,6 +60,9 @@ const (
 	// http2Frame bounds what is read at once; requests have no body here.
 	http2Frame = 16 << 10
 
+	// partingTimeout is how long the last write may take.
+	partingTimeout = time.Second
+
 	// freshGrace is how long a stop waits for who has connected and not yet asked.
 	freshGrace = time.Second
 )

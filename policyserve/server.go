@@ -50,12 +50,9 @@ type Server struct {
 	slots   chan struct{} // handshakes being computed
 	metrics metrics
 
-	welcomes sync.WaitGroup // listeners, and connections that are not at net/http yet
-
-	mu        sync.Mutex
-	closing   bool
-	listeners []net.Listener
-	servers   []*http.Server
+	mu      sync.Mutex
+	closing bool
+	servers []*http.Server
 }
 
 // New returns a server without policies.
@@ -120,50 +117,37 @@ func (s *Server) ServeRedirect(l net.Listener, wrap func(http.Handler) http.Hand
 	return s.serve(l, kindHTTP, h)
 }
 
-// serve takes connections from l, looks at who comes, and hands them to net/http.
+// serve has net/http take the connections that come in by l, once they were looked at.
 func (s *Server) serve(l net.Listener, k kind, h http.Handler) error {
 	defer l.Close()
 	hs := s.httpServer(h)
-	if !s.register(l, hs) {
+	hs.Protocols.SetUnencryptedHTTP2(k == kindHTTPS) // a session shows what is inside of TLS
+	if !s.register(hs) {
 		return nil
 	}
-	d := newDoor(l.Addr())
-	done := make(chan error, 1)
-	go func() { done <- hs.Serve(d) }()
-	err := s.accept(l, k, d)
-	s.welcomes.Done()
-	if s.isClosing() {
-		err = nil
-	} else {
+	if err := hs.Serve(&door{l, s, k}); !errors.Is(err, http.ErrServerClosed) {
 		hs.Close() // the listener broke: nothing comes any more
+		return err
 	}
-	if herr := <-done; !errors.Is(herr, http.ErrServerClosed) {
-		err = errors.Join(err, herr)
-	}
-	return err
+	return nil
 }
 
 // register notes what Shutdown has to end. It returns false after Shutdown.
-func (s *Server) register(l net.Listener, hs *http.Server) bool {
+func (s *Server) register(hs *http.Server) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
 		return false
 	}
-	s.welcomes.Add(1)
-	s.listeners = append(s.listeners, l)
 	s.servers = append(s.servers, hs)
 	return true
 }
 
-func (s *Server) isClosing() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closing
-}
-
 func (s *Server) httpServer(h http.Handler) *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
 	return &http.Server{
+		Protocols:                    &protocols,
 		Handler:                      h,
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" is 405 as well
 		MaxHeaderBytes:               s.limits.HeaderBytes,
@@ -172,6 +156,7 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 		WriteTimeout:                 s.limits.WriteTimeout,
 		IdleTimeout:                  s.limits.IdleTimeout,
 		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: http2Streams, MaxReadFrameSize: http2Frame},
+		ConnContext:                  withSession,
 		ConnState:                    s.connState,
 		ErrorLog:                     slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug),
 	}
@@ -179,11 +164,8 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 
 // connState tells the guard which connections get on.
 func (s *Server) connState(nc net.Conn, state http.ConnState) {
-	if t, ok := nc.(*tls.Conn); ok {
-		nc = t.NetConn()
-	}
 	if state == http.StateActive || state == http.StateIdle {
-		s.guard.step(nc.(*conn), true)
+		s.guard.step(&nc.(*session).conn, true)
 	}
 }
 
@@ -192,19 +174,15 @@ func (s *Server) connState(nc net.Conn, state http.ConnState) {
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
-	listeners, servers := s.listeners, s.servers
+	servers := s.servers
 	s.mu.Unlock()
-	for _, l := range listeners {
-		l.Close()
-	}
 	defer time.AfterFunc(freshGrace, s.guard.closeFresh).Stop()
-	s.welcomes.Wait() // not much longer than the grace
-
 	var wg sync.WaitGroup
 	errs := make([]error, len(servers))
 	for i, hs := range servers {
 		wg.Go(func() {
 			if errs[i] = hs.Shutdown(ctx); errs[i] != nil {
+				s.guard.closeAll() // first, as who does not read would hold up the next line
 				hs.Close()
 			}
 		})

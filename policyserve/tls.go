@@ -8,7 +8,9 @@ import (
 	"time"
 )
 
-var httpProtos = []string{"h2", "http/1.1"}
+const protoHTTP2 = "h2"
+
+var httpProtos = []string{protoHTTP2, "http/1.1"}
 
 // isHTTP reports whether the protocol that was agreed on is ours to speak.
 func isHTTP(proto string) bool { return proto == "" || slices.Contains(httpProtos, proto) }
@@ -78,11 +80,11 @@ const (
 
 var resultNames = [resultCount]string{"full", "resumed", "acme", "unrecognized_name", "timeout", "failed"}
 
-func handshakeResult(c *conn, t *tls.Conn, err error) result {
+func handshakeResult(c *conn, state *tls.ConnectionState, err error) result {
 	switch {
-	case err == nil && !isHTTP(t.ConnectionState().NegotiatedProtocol):
+	case err == nil && !isHTTP(state.NegotiatedProtocol):
 		return resultACME
-	case err == nil && t.ConnectionState().DidResume:
+	case err == nil && state.DidResume:
 		return resultResumed
 	case err == nil:
 		return resultFull
