@@ -11,7 +11,7 @@
 // It is not for serving (it opens no listener), not for deciding which domains
 // there are, and not a general ACME client: one certificate has one host.
 //
-// cmd/mtasts-server calls it: New and Run once, Manage at each reload,
+// internal/app calls it: New and Run once, Manage at each reload,
 // GetCertificate, NextProtos and HTTPHandler from the listeners, Status, Summary
 // and the metrics from the admin listener.
 package certs

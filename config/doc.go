@@ -7,5 +7,5 @@
 // What becomes of a domain whose configuration is refused is not decided here
 // but by the caller, who knows what was published before.
 //
-// Other rooms never see the types of this package; cmd/mtasts-server translates.
+// Other rooms never see the types of this package; internal/app translates.
 package config

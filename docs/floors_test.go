@@ -10,8 +10,9 @@ import (
 
 const module = "mtasts-server/"
 
-// floors says which rooms a room may import. Words stand at the bottom, the door
-// at the top; rooms never import each other.
+// floors says which rooms a room may import. Words stand at the bottom, then
+// the rooms, which never import each other, then app, which ties them together; the
+// door is at the top.
 var floors = map[string][]string{
 	"mtasts":            nil,
 	"tlsrpt":            nil,
@@ -19,7 +20,8 @@ var floors = map[string][]string{
 	"certs":             {"mtasts", "tlsrpt"},
 	"config":            {"mtasts", "tlsrpt"},
 	"internal/ledger":   {"mtasts", "tlsrpt"},
-	"cmd/mtasts-server": {"mtasts", "tlsrpt", "policyserve", "certs", "config", "internal/ledger"},
+	"internal/app":      {"mtasts", "tlsrpt", "policyserve", "certs", "config", "internal/ledger"},
+	"cmd/mtasts-server": {"mtasts", "config", "internal/app"},
 }
 
 // words may use no network, no files and no clock.

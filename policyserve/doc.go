@@ -6,6 +6,6 @@
 // Table, which replaces the old one at once and for all requests to come. It is not
 // a general web server: there is one path, and nothing else is ever found.
 //
-// cmd/mtasts-server calls it: New once, Publish at each reload, and ServeTLS,
+// internal/app calls it: New once, Publish at each reload, and ServeTLS,
 // ServePlain and ServeRedirect for each listener.
 package policyserve

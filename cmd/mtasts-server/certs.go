@@ -1,20 +1,18 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"mtasts-server/certs"
+	"mtasts-server/internal/app"
 	"mtasts-server/mtasts"
 )
 
@@ -49,7 +47,7 @@ func newCerts() *cobra.Command {
 			if admin == "" {
 				admin = adminAddress(cmd)
 			}
-			var v certsView
+			var v app.CertsView
 			if err := getJSON(cmd.Context(), "http://"+admin+"/certs?"+query.Encode(), &v); err != nil {
 				return err
 			}
@@ -57,10 +55,10 @@ func newCerts() *cobra.Command {
 				if err := printJSON(cmd.OutOrStdout(), v); err != nil {
 					return err
 				}
-			} else if err := v.print(cmd.OutOrStdout(), time.Now()); err != nil {
+			} else if err := printCerts(cmd.OutOrStdout(), v, time.Now()); err != nil {
 				return err
 			}
-			if !v.ok(len(args) > 0) {
+			if !v.OK(len(args) > 0) {
 				return errFindings
 			}
 			return nil
@@ -72,76 +70,7 @@ func newCerts() *cobra.Command {
 	return cmd
 }
 
-// mostShown is how many hosts in trouble are told of unless more is asked for: after
-// an accident there may be 100,000.
-const mostShown = 100
-
-// certsView is what the admin listener says at /certs.
-type certsView struct {
-	Hosts     []hostView `json:"hosts"`
-	More      int        `json:"more,omitempty"` // hosts that are not listed
-	Known     int        `json:"known"`
-	Ready     int        `json:"ready"`
-	Pending   int        `json:"pending"`
-	Failing   int        `json:"failing"`
-	Waiting   int        `json:"orders_waiting"`
-	LastBegin time.Time  `json:"last_begins,omitzero"`
-	Missing   []string   `json:"missing,omitempty"` // asked for, and not managed
-}
-
-type hostView struct {
-	Host     string      `json:"host"`
-	State    certs.State `json:"state"`
-	Issuer   string      `json:"issuer,omitempty"`
-	NotAfter time.Time   `json:"not_after,omitzero"`
-	Next     time.Time   `json:"next_attempt,omitzero"`
-	Failures int         `json:"failures,omitempty"`
-	Error    string      `json:"error,omitempty"`
-}
-
-// ok reports whether all is well with the hosts that were asked for, or with all.
-func (v *certsView) ok(asked bool) bool {
-	if asked {
-		return len(v.Missing) == 0 && !slices.ContainsFunc(v.Hosts, func(h hostView) bool { return h.State != certs.StateOK })
-	}
-	return v.Ready == v.Known && v.Failing == 0
-}
-
-// certsPage answers at /certs, for the verb of that name.
-func (a *admin) certsPage(w http.ResponseWriter, r *http.Request) {
-	query := r.URL.Query()
-	asked := query["host"]
-	s := a.certs.Summary()
-	v := certsView{Hosts: []hostView{}, Known: s.Hosts, Ready: s.Ready, Pending: s.Pending, Failing: s.Failing, Waiting: s.Waiting, LastBegin: s.ETA}
-	found := map[string]bool{}
-	status := a.certs.Status()
-	slices.SortStableFunc(status, func(a, b certs.HostStatus) int { return cmp.Compare(trouble(a), trouble(b)) })
-	for _, h := range status {
-		if len(asked) > 0 && !slices.Contains(asked, h.Host) || len(asked) == 0 && !query.Has("all") && h.State == certs.StateOK {
-			continue
-		}
-		found[h.Host] = true
-		if len(v.Hosts) == mostShown && !query.Has("all") {
-			v.More++
-			continue
-		}
-		v.Hosts = append(v.Hosts, hostView{h.Host, h.State, h.Issuer, h.NotAfter, h.NextAttempt, h.Failures, h.LastError})
-	}
-	for _, host := range asked {
-		if !found[host] {
-			v.Missing = append(v.Missing, host)
-		}
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // the client went away: nothing to do
-}
-
-// trouble orders hosts: those that fail first.
-func trouble(h certs.HostStatus) int {
-	return slices.Index([]certs.State{certs.StateFailing, certs.StatePending, certs.StateOK}, h.State)
-}
-
-func (v *certsView) print(out io.Writer, now time.Time) error {
+func printCerts(out io.Writer, v app.CertsView, now time.Time) error {
 	fmt.Fprintf(out, "%d of %s have a certificate, %d pending, %d failing\n", v.Ready, count(v.Known, "host"), v.Pending, v.Failing)
 	if v.Waiting > 0 {
 		fmt.Fprintf(out, "%s waiting", count(v.Waiting, "order"))

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mtasts-server/config"
+	"mtasts-server/internal/app"
 	"mtasts-server/mtasts"
 )
 
@@ -67,11 +68,7 @@ func check(out io.Writer, file string, asJSON, strict bool) error {
 	if ok && !slices.ContainsFunc(problems, func(p config.Problem) bool {
 		return p.Severity == mtasts.Error && strings.HasPrefix(p.Key, "certificates")
 	}) {
-		o, err := certsOptions(snap.Settings)
-		if err == nil {
-			err = o.Validate()
-		}
-		if err != nil {
+		if err := app.CheckCertificates(snap.Settings); err != nil {
 			problems = append(problems, config.Problem{File: file, Severity: mtasts.Error, Key: "certificates", Message: err.Error()})
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mtasts-server/internal/app"
 	"mtasts-server/mtasts"
 )
 
@@ -42,32 +43,21 @@ func newForget() *cobra.Command {
 			}
 			var errs []error
 			for _, domain := range domains { // one that cannot be forgotten does not stop the others
-				errs = append(errs, v.forget(cmd.OutOrStdout(), domain, time.Now()))
+				errs = append(errs, forget(cmd.OutOrStdout(), v, domain, time.Now()))
 			}
 			return errors.Join(errs...)
 		},
 	}
 }
 
-func (v *view) forget(out io.Writer, domain string, now time.Time) error {
-	for _, d := range v.snap.Domains {
-		if d.Name == domain {
-			return fmt.Errorf("%q is still configured in %s: remove it there first", domain, d.File)
-		}
-	}
-	e, ok := v.ledger.Lookup(domain)
-	if !ok {
-		return fmt.Errorf("%q is not being served, so there is nothing to forget", domain)
-	}
-	if k := keep(v.snap, e); k.reason != vanished {
-		return fmt.Errorf("%q is still configured, with errors: %s; mend or remove it first", domain, k.why())
-	}
-	if err := v.ledger.Forget(now, domain); err != nil {
+func forget(out io.Writer, v *app.View, domain string, now time.Time) error {
+	heldUntil, err := v.Forget(domain, now)
+	if err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "%s is forgotten; a running server stops serving it.\n", domain)
-	if until := e.SendersHoldUntil(now); until.After(now) {
-		fmt.Fprintf(out, "Senders may hold its policy until %s: its MX hosts must fit that policy until then.\n", until.UTC().Format("2006-01-02 15:04 MST"))
+	if heldUntil.After(now) {
+		fmt.Fprintf(out, "Senders may hold its policy until %s: its MX hosts must fit that policy until then.\n", heldUntil.UTC().Format("2006-01-02 15:04 MST"))
 	}
 	return nil
 }

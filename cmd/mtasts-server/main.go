@@ -2,8 +2,8 @@
 // over HTTPS, from TOML files that it reloads when they change, with certificates
 // that it obtains and renews itself.
 //
-// This package is the door: one file for each verb, wire.go where the
-// configuration meets the rooms, and publisher.go where an edit becomes a policy.
+// This package is the door: one file for each verb, which reads the command line,
+// asks internal/app or a room, and prints. What runs the server is in internal/app.
 package main
 
 import (
@@ -12,6 +12,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"mtasts-server/internal/app"
 )
 
 // The exit codes of every verb.
@@ -36,6 +38,12 @@ func run(args []string) int {
 	case err == nil:
 		return 0
 	case errors.Is(err, errFindings):
+		return exitFindings
+	}
+	if refused, ok := errors.AsType[*app.ConfigError](err); ok {
+		for _, p := range refused.Problems {
+			fmt.Fprintln(cmd.ErrOrStderr(), p)
+		}
 		return exitFindings
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "%s: %v\n", cmd.CommandPath(), err)

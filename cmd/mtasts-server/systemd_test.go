@@ -89,7 +89,7 @@ func TestSystemd(t *testing.T) {
 	config := filepath.Join(dir, "mtasts-server.toml")
 	for name, text := range map[string]string{
 		config:                         "policies = [\"*.policy\"]\nstate = \"state\"\n[listen]\nadmin = \"127.0.0.1:0\"\n[certificates]\nsource = \"local\"\n",
-		filepath.Join(dir, "a.policy"): table("a.example", "testing", "1d", "mx.example"),
+		filepath.Join(dir, "a.policy"): "[domains.\"a.example\"]\nmode = \"testing\"\nmax_age = \"1d\"\nmx = [\"mx.example\"]\n",
 	} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -6,7 +6,7 @@
 // synced before what it says is served. Several processes may have it open: each
 // appends under a lock and reads first what the others wrote. Losing it loses no
 // policy that is configured; rolling it back could let a withdrawn policy go too
-// early. cmd/mtasts-server is its only caller.
+// early. internal/app is its only caller.
 package ledger
 
 import (

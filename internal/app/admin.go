@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"fmt"
@@ -22,13 +22,14 @@ import (
 type admin struct {
 	publisher *publisher
 	certs     *certs.Manager
+	version   string
 	serving   atomic.Bool // the listeners are open and not being closed
 }
 
 func newAdminServer(a *admin, log *slog.Logger, cs ...prometheus.Collector) *http.Server {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(cs...)
-	registry.MustRegister(a.publisher, a.certs, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
+	registry.MustRegister(a.publisher, a.certs, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(a.version))
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", a.livez)
 	mux.HandleFunc("GET /readyz", a.readyz)
@@ -43,9 +44,9 @@ func newAdminServer(a *admin, log *slog.Logger, cs ...prometheus.Collector) *htt
 	}
 }
 
-func buildInfo() prometheus.Collector {
+func buildInfo(version string) prometheus.Collector {
 	g := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "mtasts_build_info", Help: "Always 1; the label tells which build runs.", ConstLabels: prometheus.Labels{"version": version()},
+		Name: "mtasts_build_info", Help: "Always 1; the label tells which build runs.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	g.Set(1)
 	return g
@@ -111,4 +112,12 @@ func countErrors(ps []config.Problem) int {
 		}
 	}
 	return n
+}
+
+// count prints a number with its noun.
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"crypto/x509"
@@ -27,6 +27,16 @@ func newLogger(out io.Writer, s config.Log, level slog.Leveler) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(out, o))
 	}
 	return slog.New(slog.NewTextHandler(out, o))
+}
+
+// CheckCertificates says what is wrong with the settings of certificates that only
+// the files which they name, or the room itself, can tell.
+func CheckCertificates(s config.Settings) error {
+	o, err := certsOptions(s)
+	if err != nil {
+		return err
+	}
+	return o.Validate()
 }
 
 // certsOptions reads the files that the settings name. With an error the options are

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ import (
 
 // desk is a publisher with files to edit and a clock to set; no listener is open.
 type desk struct {
-	*daemon
+	*App
 	t     *testing.T
 	clock time.Time
 	log   bytes.Buffer
@@ -37,7 +37,7 @@ func newDesk(t *testing.T, files map[string]string) *desk {
 func (d *desk) open() {
 	d.t.Helper()
 	var err error
-	if d.daemon, err = newDaemon("main.toml", &d.log, &d.log); err != nil {
+	if d.App, err = New(Options{ConfigFile: "main.toml", Stdout: &d.log, Stderr: &d.log}); err != nil {
 		d.t.Fatal(err)
 	}
 	d.publisher.now = func() time.Time { return d.clock }

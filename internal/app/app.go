@@ -1,0 +1,282 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/daemon"
+
+	"mtasts-server/certs"
+	"mtasts-server/config"
+	"mtasts-server/internal/ledger"
+	"mtasts-server/mtasts"
+	"mtasts-server/policyserve"
+)
+
+const (
+	// pollEvery finds changes on file systems that tell of none.
+	pollEvery = 10 * time.Second
+
+	// drainFor is how long a stop waits for requests under way; a fetch takes
+	// milliseconds, and container runtimes kill after ten seconds.
+	drainFor = 8 * time.Second
+)
+
+// Options are what a server is started with.
+type Options struct {
+	ConfigFile string    // the main file
+	Version    string    // which build this is, for the metrics
+	Stdout     io.Writer // takes what to try next, for who runs the examples
+	Stderr     io.Writer // takes the log
+}
+
+// App is the running server: the rooms, and what ties them together.
+type App struct {
+	settings  config.Settings
+	log       *slog.Logger
+	publisher *publisher
+	server    *policyserve.Server
+	certs     *certs.Manager
+	watcher   *config.Watcher
+	admin     *admin
+	stdout    io.Writer
+}
+
+// New builds the rooms. It opens no listener and publishes nothing yet. A main file
+// with errors, where no good one is remembered, gives a *ConfigError.
+func New(o Options) (*App, error) {
+	_, loader, err := loadConfig(o.ConfigFile)
+	if err != nil {
+		return nil, err
+	}
+	s, _ := loader.Settings()
+	level := new(slog.LevelVar)
+	a := &App{settings: s, stdout: o.Stdout, log: newLogger(o.Stderr, s.Log, level)}
+	co, err := certsOptions(s)
+	if err != nil {
+		a.log.Error("stored certificates are served, and no new ones can be had until this is mended and the server started anew", "err", err)
+	}
+	if err := os.MkdirAll(s.State, 0o750); err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	co.Log = a.log
+	if a.certs, err = certs.New(co); err != nil {
+		return nil, err
+	}
+	if a.server, err = policyserve.New(serveOptions(s, a.certs, a.log)); err != nil {
+		return nil, err
+	}
+	book, err := ledger.Open(ledgerDir(s))
+	if err != nil {
+		a.log.Error("what was published before cannot be read; what is configured is served", "err", err)
+	}
+	a.publisher = &publisher{
+		loader: loader, ledger: book, server: a.server, certs: a.certs, log: a.log, level: level, now: time.Now,
+	}
+	a.watcher = config.NewWatcher(pollEvery, a.log)
+	a.admin = &admin{publisher: a.publisher, certs: a.certs, version: o.Version}
+	return a, nil
+}
+
+// Run serves until ctx is done, and looks for changes at each signal of hup.
+func (a *App) Run(ctx context.Context, hup <-chan os.Signal) error {
+	// Before anything is published: who cannot listen, as beside a server that does,
+	// must not write to the ledger.
+	ls, err := listen(a.settings.Listen)
+	if err != nil {
+		return err
+	}
+	a.publisher.look()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var servers, background sync.WaitGroup
+	start := func(listeners []net.Listener, serve func(net.Listener) error) {
+		for _, l := range listeners {
+			servers.Go(func() {
+				if err := serve(l); err != nil {
+					cancel(fmt.Errorf("listening on %s: %w", l.Addr(), err))
+				}
+			})
+		}
+	}
+	adminServer := newAdminServer(a.admin, a.log, a.server)
+	start(ls.https, a.server.ServeTLS)
+	start(ls.plain, a.server.ServePlain)
+	start(ls.http, func(l net.Listener) error { return a.server.ServeRedirect(l, a.certs.HTTPHandler) })
+	start(ls.admin, func(l net.Listener) error {
+		if err := adminServer.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	background.Go(func() {
+		if err := a.certs.Run(ctx); err != nil {
+			a.log.Error("certificates are no longer renewed; restart the server", "err", err)
+		}
+	})
+	background.Go(func() { a.watch(ctx, hup) })
+	a.admin.serving.Store(true)
+	a.log.Info("serving", "https", addresses(ls.https), "http", addresses(ls.http), "plain", addresses(ls.plain), "admin", addresses(ls.admin), "watching", a.watcher.String())
+	a.notify(systemd.SdNotifyReady)
+	background.Go(func() { a.hint(ctx, ls) })
+
+	<-ctx.Done()
+	a.notify(systemd.SdNotifyStopping)
+	a.admin.serving.Store(false)
+	a.log.Info("stopping", "reason", context.Cause(ctx))
+	drain, stop := context.WithTimeout(context.Background(), drainFor)
+	defer stop()
+	err = errors.Join(a.server.Shutdown(drain), adminServer.Shutdown(drain))
+	if err != nil {
+		a.log.Warn("some requests were cut off", "err", err)
+	}
+	servers.Wait()
+	background.Wait()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	a.log.Info("stopped")
+	return nil
+}
+
+// watch looks for changes when the file system or hup says so, and now and then.
+func (a *App) watch(ctx context.Context, hup <-chan os.Signal) {
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	wait.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hup:
+				a.notify(systemd.SdNotifyReloading + "\n" + monotonic())
+				a.look()
+				a.notify(systemd.SdNotifyReady)
+			}
+		}
+	})
+	a.rewatch()
+	debug.FreeOSMemory() // loading left as much behind as it made
+	tuneMemory()
+	a.watcher.Run(ctx, a.look)
+}
+
+func (a *App) look() {
+	a.publisher.look()
+	a.certs.Reload()
+	if wait, yes := a.publisher.unsettled(); yes {
+		a.watcher.Soon(wait)
+	}
+	a.rewatch()
+	tuneMemory()
+}
+
+func (a *App) rewatch() {
+	dirs, files := a.publisher.watchPaths()
+	a.watcher.Watch(append(dirs, a.certs.WatchDirs()...), files)
+}
+
+// notify tells systemd, if it started us, how we are.
+func (a *App) notify(state string) {
+	if _, err := systemd.SdNotify(false, state); err != nil {
+		a.log.Warn("telling systemd failed", "err", err)
+	}
+}
+
+// hint prints what to try next, as soon as it works.
+func (a *App) hint(ctx context.Context, ls *listeners) {
+	root := a.certs.LocalRoot()
+	hosts := a.server.Table().Hosts()
+	if root == "" || len(hosts) == 0 || len(ls.https) == 0 {
+		return
+	}
+	host := hosts[0]
+	for !a.hasCertificate(host) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	fmt.Fprintf(a.stdout, `
+%s served with certificates of a local CA, which nobody trusts but you. Try:
+
+    curl --cacert %s --connect-to ::%s https://%s%s
+
+Edit a policy file and fetch again: the edit is live within a second.
+
+`, count(len(hosts), "policy host"), shellWord(relative(root)), local(ls.https[0]), host, mtasts.WellKnownPath)
+}
+
+func (a *App) hasCertificate(host string) bool {
+	return slices.ContainsFunc(a.certs.Status(), func(s certs.HostStatus) bool { return s.Host == host && s.State == certs.StateOK })
+}
+
+// local is an address at which a listener can be reached from this machine.
+func local(l net.Listener) string {
+	host, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		return l.Addr().String()
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// relative makes a path short if it lies below the working directory.
+func relative(path string) string {
+	wd, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	rel, err := filepath.Rel(wd, path)
+	if err != nil || strings.HasPrefix(rel, "..") {
+		return path
+	}
+	return rel
+}
+
+func shellWord(s string) string {
+	if strings.ContainsAny(s, " '\"$\\`") {
+		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	}
+	return s
+}
+
+func addresses(ls []net.Listener) []string {
+	var addrs []string
+	for _, l := range ls {
+		addrs = append(addrs, l.Addr().String())
+	}
+	return addrs
+}
+
+func (p *publisher) unsettled() (time.Duration, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.loader.Unsettled()
+}
+
+// watchPaths are the paths that tell of a change: of the files, and of the ledger,
+// which the verb forget writes to.
+func (p *publisher) watchPaths() (dirs, files []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.snap != nil {
+		dirs, files = p.snap.WatchPaths()
+	}
+	return append(dirs, p.ledger.Dir()), files
+}
