@@ -5,27 +5,25 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
 // certificate is what is kept in memory for a host: slim, because there may be
-// 100,000 of them. Of the host's own there are the bytes only, and the certificates
-// of the issuing CA are shared by all who use them. A tls.Certificate, which weighs
-// four times as much, is made of it for those who are asked for often (see hot).
+// 100,000 of them. The host's own certificate is packed against another one of the
+// same CA, which leaves a third of it, and what the CA's certificates say is shared. A
+// tls.Certificate, which weighs ten times as much, is made of it for those who are
+// asked for often (see hot).
 type certificate struct {
-	leafDER   []byte
-	chain     [][]byte          // of the issuing CA
-	scalar    []byte            // the private key, if it is ECDSA P-256, as nearly all are
-	key       crypto.PrivateKey // the private key otherwise
+	packed    []byte
+	size      int // of the host's own certificate, unpacked
+	authority *authority
+	key       privateKey
 	notBefore time.Time
 	notAfter  time.Time
 	issuer    string // who issued it, in the words of the source
@@ -36,29 +34,62 @@ type certificate struct {
 	foreign bool
 }
 
+// privateKey is a key in few bytes.
+type privateKey struct {
+	p256  *[32]byte         // the scalar of one for ECDSA P-256, as nearly all are
+	other crypto.PrivateKey // any other
+}
+
+func slimKey(key crypto.PrivateKey) privateKey {
+	if e, ok := key.(*ecdsa.PrivateKey); ok && e.Curve == elliptic.P256() {
+		if scalar, err := e.Bytes(); err == nil && len(scalar) == 32 {
+			return privateKey{p256: (*[32]byte)(scalar)}
+		}
+	}
+	return privateKey{other: key}
+}
+
+// full is the key as crypto/tls wants it.
+func (k privateKey) full() (crypto.PrivateKey, error) {
+	if k.p256 == nil {
+		return k.other, nil
+	}
+	return ecdsa.ParseRawPrivateKey(elliptic.P256(), k.p256[:])
+}
+
 // lifetime is how long c is valid in all.
 func (c *certificate) lifetime() time.Duration { return c.notAfter.Sub(c.notBefore) }
 
 // expired reports whether c is of no more use to a sender.
 func (c *certificate) expired(now time.Time) bool { return !now.Before(c.notAfter) }
 
+// hasKey reports whether c can be handed out.
+func (c *certificate) hasKey() bool { return c.key.p256 != nil || c.key.other != nil }
+
+// der is the host's own certificate.
+func (c *certificate) der() ([]byte, error) { return c.authority.unpack(c.packed, c.size) }
+
 // leaf parses the host's own certificate once more, for the few who need it.
 func (c *certificate) leaf() (*x509.Certificate, error) {
-	return x509.ParseCertificate(c.leafDER)
+	der, err := c.der()
+	if err != nil {
+		return nil, err
+	}
+	return x509.ParseCertificate(der)
 }
 
 // pair makes of c what crypto/tls wants.
 func (c *certificate) pair() (*tls.Certificate, error) {
-	t := &tls.Certificate{Certificate: make([][]byte, 0, 1+len(c.chain)), PrivateKey: c.key}
-	t.Certificate = append(append(t.Certificate, c.leafDER), c.chain...)
-	if c.scalar != nil {
-		key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), c.scalar)
-		if err != nil {
-			return nil, fmt.Errorf("reading a private key: %w", err)
-		}
-		t.PrivateKey = key
+	der, err := c.der()
+	if err != nil {
+		return nil, err
 	}
-	return t, nil
+	key, err := c.key.full()
+	if err != nil {
+		return nil, fmt.Errorf("reading a private key: %w", err)
+	}
+	chain := append(make([][]byte, 0, 1+len(c.authority.chain)), der)
+	return &tls.Certificate{Certificate: append(chain, c.authority.chain...), PrivateKey: key}, nil
 }
 
 // errUnusable is for something stored which is no certificate for its host:
@@ -101,23 +132,12 @@ func parseBundle(host string, data []byte, shared *interner) (*certificate, erro
 
 // newCertificate makes pair, whose leaf is parsed, slim.
 func newCertificate(pair tls.Certificate, issuer string, shared *interner) *certificate {
-	c := &certificate{
-		chain: shared.chain(pair.Certificate[1:]), key: pair.PrivateKey,
+	own := pair.Certificate[0]
+	authority := shared.authority(own, pair.Certificate[1:])
+	return &certificate{
+		packed: authority.pack(own), size: len(own), authority: authority, key: slimKey(pair.PrivateKey),
 		notBefore: pair.Leaf.NotBefore, notAfter: pair.Leaf.NotAfter, issuer: issuer,
 	}
-	var scalar []byte
-	if key, ok := pair.PrivateKey.(*ecdsa.PrivateKey); ok && key.Curve == elliptic.P256() {
-		if raw, err := key.Bytes(); err == nil {
-			scalar, c.key = raw, nil
-		}
-	}
-	n := len(pair.Certificate[0])
-	own := append(append(make([]byte, 0, n+len(scalar)), pair.Certificate[0]...), scalar...)
-	c.leafDER = own[:n:n]
-	if scalar != nil {
-		c.scalar = own[n:]
-	}
-	return c
 }
 
 // encodeChain is the PEM form of a chain.
@@ -129,49 +149,3 @@ func encodeChain(chain [][]byte) []byte {
 	return b.Bytes()
 }
 
-// maxInterned bounds what an interner keeps for ever. Real CAs have a dozen
-// intermediates; a directory of odd files must not fill memory.
-const maxInterned = 1024
-
-// interner keeps one copy of what many certificates have in common: the
-// issuing CA's certificates and its name.
-type interner struct {
-	mu     sync.Mutex
-	chains map[[sha256.Size]byte][][]byte
-	texts  map[string]string
-}
-
-func newInterner() *interner {
-	return &interner{chains: map[[sha256.Size]byte][][]byte{}, texts: map[string]string{}}
-}
-
-func (in *interner) chain(ders [][]byte) [][]byte {
-	hash := sha256.New()
-	for _, der := range ders {
-		hash.Write(der) // each says how long it is
-	}
-	sum := [sha256.Size]byte(hash.Sum(nil))
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if old, ok := in.chains[sum]; ok {
-		return old
-	}
-	ders = slices.Clone(ders)
-	if len(in.chains) < maxInterned {
-		in.chains[sum] = ders
-	}
-	return ders
-}
-
-func (in *interner) text(s string) string {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if old, ok := in.texts[s]; ok {
-		return old
-	}
-	s = strings.Clone(s)
-	if len(in.texts) < maxInterned {
-		in.texts[s] = s
-	}
-	return s
-}

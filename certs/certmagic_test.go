@@ -69,12 +69,12 @@ func TestCertmagicLeftovers(t *testing.T) {
 
 			stored, err := e.stored(t.Context(), host)
 			good(t, e, stored, err)
-			if string(stored.leafDER) != string(first.leafDER) {
+			if string(derOf(t, stored)) != string(derOf(t, first)) {
 				t.Error("the shelf does not count")
 			}
 			second, err := e.order(t.Context(), host, stored)
 			good(t, e, second, err)
-			if string(second.leafDER) == string(first.leafDER) {
+			if string(derOf(t, second)) == string(derOf(t, first)) {
 				t.Error("nothing was ordered")
 			}
 
@@ -107,7 +107,7 @@ func TestCertmagicKnowsWhatTheShelfLost(t *testing.T) {
 		for range 2 { // the first puts it back on the shelf
 			got, err := e.stored(t.Context(), host)
 			good(t, e, got, err)
-			if string(got.leafDER) != string(first.leafDER) {
+			if string(derOf(t, got)) != string(derOf(t, first)) {
 				t.Errorf("%s: another certificate", c.why)
 			}
 			check(t, os.RemoveAll(filepath.Join(e.storage.Path, "certificates")))
@@ -123,7 +123,7 @@ func TestCertmagicTakesWhatAnotherProcessGot(t *testing.T) {
 	good(t, a, got, err)
 	same, err := b.order(t.Context(), host, nil)
 	good(t, b, same, err)
-	if string(same.leafDER) != string(got.leafDER) {
+	if string(derOf(t, same)) != string(derOf(t, got)) {
 		t.Error("ordered once more")
 	}
 }

@@ -134,18 +134,25 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// fake issues certificates that nobody could use.
+var fake = &authority{}
+
 // valid is a certificate that is issued now.
 func valid(lifetime time.Duration) *certificate { return aged(lifetime, 0) }
 
 // aged is a certificate that was issued some time ago.
 func aged(lifetime, age time.Duration) *certificate {
 	from := time.Now().Add(-age)
-	return &certificate{leafDER: []byte(rand.Text()), notBefore: from, notAfter: from.Add(lifetime), issuer: "fake"}
+	return &certificate{packed: fake.pack([]byte(rand.Text())), size: len(rand.Text()), authority: fake, notBefore: from, notAfter: from.Add(lifetime), issuer: "fake"}
 }
 
 // made reports whether t was made of c.
 func made(t *tls.Certificate, c *certificate) bool {
-	return t != nil && c != nil && bytes.Equal(t.Certificate[0], c.leafDER)
+	if t == nil || c == nil {
+		return false
+	}
+	der, err := c.der()
+	return err == nil && bytes.Equal(t.Certificate[0], der)
 }
 
 // world is a scheduler at work on a set of hosts. It lives in a synctest bubble, so

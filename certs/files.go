@@ -3,8 +3,6 @@ package certs
 import (
 	"cmp"
 	"context"
-	"crypto"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -13,10 +11,13 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -68,7 +69,7 @@ func (f *files) reload() {
 	defer f.mu.Unlock()
 	read := make(map[string]*pemFile, len(f.read))
 	dirs := []string{f.dir}
-	changed := false
+	var fresh []newFile
 	seen := 0
 	root, err := filepath.EvalSymlinks(f.dir) // which WalkDir would not follow
 	if err != nil {
@@ -107,24 +108,49 @@ func (f *files) reload() {
 			read[path] = old
 			return nil
 		}
-		changed = true
-		read[path] = readPEM(path, info, f.now())
-		if err := read[path].err; err != nil {
-			f.warn(path, err)
-		} else {
-			delete(f.said, path)
-		}
+		fresh = append(fresh, newFile{path, info})
 		return nil
 	})
 	if err != nil {
 		f.warn(f.dir, err)
 	}
 	f.dirs = dirs
-	if !changed && len(read) == len(f.read) && f.pairs != nil {
+	for i, file := range f.readAll(fresh) {
+		path := fresh[i].path
+		read[path] = file
+		if file.err != nil {
+			f.warn(path, file.err)
+		} else {
+			delete(f.said, path)
+		}
+	}
+	if len(fresh) == 0 && len(read) == len(f.read) && f.pairs != nil {
 		return
 	}
 	f.read = read
 	f.match()
+}
+
+// newFile is one to read.
+type newFile struct {
+	path string
+	info os.FileInfo
+}
+
+// readAll reads files side by side: a start with 100,000 is bound by processors.
+func (f *files) readAll(fresh []newFile) []*pemFile {
+	read := make([]*pemFile, len(fresh))
+	now := f.now()
+	var eg errgroup.Group
+	eg.SetLimit(runtime.GOMAXPROCS(0))
+	for i, file := range fresh {
+		eg.Go(func() error {
+			read[i] = readPEM(file.path, file.info, now, f.shared)
+			return nil
+		})
+	}
+	_ = eg.Wait() // none of them fails
+	return read
 }
 
 // warn logs what is wrong with a file, once for each kind of trouble.
@@ -137,26 +163,28 @@ func (f *files) warn(path string, err error) {
 
 // match finds the key of each certificate.
 func (f *files) match() {
-	keys := map[string]crypto.Signer{}
+	keys := make(map[publicKey]privateKey, len(f.read))
 	for _, file := range f.read {
 		for _, key := range file.keys {
-			keys[publicKey(key.Public())] = key
+			keys[key.pub] = key.privateKey
 		}
 	}
-	f.pairs, f.keyless = map[string][]*pair{}, map[string]string{}
+	f.pairs, f.keyless = make(map[string][]*pair, len(f.read)), map[string]string{}
 	for _, path := range slices.Sorted(maps.Keys(f.read)) {
-		file := f.read[path]
-		if file.leaf == nil || file.err != nil || file.leaf.IsCA || !forServers(file.leaf) {
+		cert := f.read[path].cert
+		if cert == nil || f.read[path].err != nil {
 			continue
 		}
-		key := keys[publicKey(file.leaf.PublicKey)]
 		var p *pair
-		if key != nil {
-			p = &pair{path: path, certificate: newCertificate(
-				tls.Certificate{Certificate: file.chain, PrivateKey: key, Leaf: file.leaf}, issuerName(file.leaf), f.shared)}
+		if key, ok := keys[cert.pub]; ok {
+			if !cert.hasKey() { // else it may be handed out already
+				with := *cert.certificate
+				with.key = key
+				cert.certificate = &with
+			}
+			p = &pair{cert.certificate, path}
 		}
-		for _, name := range file.leaf.DNSNames {
-			name = normalHost(name)
+		for _, name := range cert.names {
 			if p == nil {
 				f.keyless[name] = path
 			} else {
@@ -210,7 +238,7 @@ func (f *files) best(host string, now time.Time) *pair {
 	_, parent, _ := strings.Cut(host, ".")
 	for _, name := range []string{host, "*." + parent} {
 		for _, p := range f.pairs[name] {
-			if best == nil || cmp.Or(cmp.Compare(rank(p), rank(best)), p.notBefore.Compare(best.notBefore), len(p.chain)-len(best.chain)) > 0 {
+			if best == nil || cmp.Or(cmp.Compare(rank(p), rank(best)), p.notBefore.Compare(best.notBefore), len(p.authority.chain)-len(best.authority.chain)) > 0 {
 				best = p
 			}
 		}

@@ -147,6 +147,9 @@ func TestKindsOfKeys(t *testing.T) {
 		write(t, dir, map[string][]byte{"cert": p.Chain, "key": c.data})
 		m, _ := openFiles(t, dir, nil, host)
 		serves(t, c.why, m, host, p, 2)
+		write(t, dir, map[string][]byte{"other": ca.Issue(t, certs.TestLeaf{Names: []string{"mta-sts.example.net"}}).Chain})
+		m.Reload() // all are matched anew
+		serves(t, c.why+", after a reload", m, host, p, 2)
 		if _, err := dial(t, m, &tls.Config{ServerName: host, RootCAs: ca.Roots}); err != nil {
 			t.Errorf("%s: %v", c.why, err)
 		}

@@ -22,7 +22,7 @@ func openShelf(t testing.TB) *shelf {
 // whole fails the test unless c is the certificate of p, with its key and chain.
 func whole(t testing.TB, why string, c *certificate, p TestPair) {
 	t.Helper()
-	if len(c.chain) != 1 || !bytes.Equal(c.leafDER, p.Leaf.Raw) {
+	if len(c.authority.chain) != 1 || !bytes.Equal(derOf(t, c), p.Leaf.Raw) {
 		t.Errorf("%s: another certificate, or not its chain of two", why)
 		return
 	}
@@ -32,6 +32,14 @@ func whole(t testing.TB, why string, c *certificate, p TestPair) {
 	if !c.notBefore.Equal(p.Leaf.NotBefore) || !c.notAfter.Equal(p.Leaf.NotAfter) {
 		t.Errorf("%s: valid from %v to %v", why, c.notBefore, c.notAfter)
 	}
+}
+
+// derOf returns the host's own certificate.
+func derOf(t testing.TB, c *certificate) []byte {
+	t.Helper()
+	der, err := c.der()
+	check(t, err)
+	return der
 }
 
 // keyOf returns the private key that c brings into a handshake.
@@ -63,10 +71,10 @@ func TestShelf(t *testing.T) {
 		if got.issuer != "ca.example-directory" {
 			t.Errorf("issuer %q", got.issuer)
 		}
-		if got.key != nil {
+		if got.key.other != nil {
 			t.Error("the parsed key is kept, much of a certificate's weight")
 		}
-		intermediates = append(intermediates, got.chain[0])
+		intermediates = append(intermediates, got.authority.chain[0])
 		info, err := os.Stat(s.path(host))
 		check(t, err)
 		if info.Mode() != 0o600 {
