@@ -148,4 +148,3 @@ func encodeChain(chain [][]byte) []byte {
 	}
 	return b.Bytes()
 }
-

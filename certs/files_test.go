@@ -145,6 +145,10 @@ func TestKindsOfKeys(t *testing.T) {
 		}
 		dir := t.TempDir()
 		write(t, dir, map[string][]byte{"cert": p.Chain, "key": c.data})
+		old := time.Now().Add(-time.Hour)
+		for _, name := range []string{"cert", "key"} {
+			must(t, os.Chtimes(filepath.Join(dir, name), old, old)) // or they would be read again below
+		}
 		m, _ := openFiles(t, dir, nil, host)
 		serves(t, c.why, m, host, p, 2)
 		write(t, dir, map[string][]byte{"other": ca.Issue(t, certs.TestLeaf{Names: []string{"mta-sts.example.net"}}).Chain})
