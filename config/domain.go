@@ -14,12 +14,17 @@ type Domain struct {
 	Body    []byte   // the policy as it is served; never changed
 	ID      string   // of Body
 	TLSRPT  []string // where senders report to, for the _smtp._tls record
+	*Circumstances
+
+	key string // the table's key as written
+}
+
+// Circumstances are what many domains of a file have in common, and then share.
+type Circumstances struct {
 	Owners  Owners
 	Profile string // "" for none
 	File    string // absolute path
 	Origin  Origin
-
-	key string // the table's key as written
 }
 
 // Policy returns the policy that Body says.

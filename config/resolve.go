@@ -32,7 +32,7 @@ type resolved struct {
 // With advise it reports warnings too.
 func (g *globals) resolve(f *policyFile, file string, advise bool) resolved {
 	r := resolved{domains: make([]Domain, 0, len(f.domains))}
-	texts := make(interner)
+	texts, alike := make(interner), make(map[Circumstances]*Circumstances)
 	for i := range f.domains {
 		dt := &f.domains[i]
 		t := &table{src: f.src, path: []string{"domains", dt.key}, domain: dt.name, failed: dt.failed}
@@ -47,6 +47,10 @@ func (g *globals) resolve(f *policyFile, file string, advise bool) resolved {
 		}
 		d.File, d.key = file, dt.key
 		d.render(texts)
+		if alike[*d.Circumstances] == nil {
+			alike[*d.Circumstances] = d.Circumstances
+		}
+		d.Circumstances = alike[*d.Circumstances]
 		r.domains = append(r.domains, d.Domain)
 		for _, alias := range dt.aliases {
 			a := d.Domain
@@ -90,7 +94,7 @@ func (in interner) text(s string) string {
 
 // merge looks for each field through the layers.
 func (g *globals) merge(f *policyFile, dt *domainTable, t *table) draft {
-	d := draft{Domain: Domain{Name: dt.name, Profile: cmp.Or(dt.profile, f.defaults.profile, g.defaults.profile)}}
+	d := draft{Domain: Domain{Name: dt.name, Circumstances: &Circumstances{Profile: cmp.Or(dt.profile, f.defaults.profile, g.defaults.profile)}}}
 	layers := [...]fields{FromDomain: dt.fields, FromProfile: {}, FromFileDefaults: f.defaults, FromMainDefaults: g.defaults}
 	if d.Profile != "" {
 		p, ok := g.profiles[d.Profile]

@@ -49,7 +49,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		header := w.Header()
 		header["Content-Type"] = contentType
-		header["Content-Length"] = a.length
+		header["Content-Length"] = contentLength(len(a.body))
 		header["Cache-Control"] = cacheControl
 		header["X-Content-Type-Options"] = noSniff
 		h.s.metrics.count(h.kind, a, http.StatusOK)

@@ -28,7 +28,7 @@ type metrics struct {
 func (m *metrics) count(k kind, a *answer, status int) {
 	state := unknownState
 	if a != nil {
-		state = a.state
+		state = int(a.state)
 	}
 	m.requests[k][state][slices.Index(statuses[:], status)].Add(1)
 }

@@ -34,10 +34,9 @@ type Table struct {
 
 // answer is what a policy host says, ready to be written.
 type answer struct {
-	host   string
-	body   []byte
-	length []string // the Content-Length header
-	state  int      // index into states
+	host  string
+	body  []byte
+	state int8 // index into states
 }
 
 // NewTable builds a table. It returns an error for an unknown state, an empty body,
@@ -47,7 +46,7 @@ func NewTable(ps []Publication) (*Table, error) {
 	all := make([]answer, len(ps)) // one allocation for 100,000 of them
 	for i, p := range ps {
 		a := &all[i]
-		*a = answer{host: mtasts.PolicyHost(p.Domain), body: p.Body, length: contentLength(len(p.Body)), state: slices.Index(states[:], p.State)}
+		*a = answer{host: mtasts.PolicyHost(p.Domain), body: p.Body, state: int8(slices.Index(states[:], p.State))}
 		switch {
 		case a.state < 0:
 			return nil, fmt.Errorf("policy of %q: unknown state %q", p.Domain, p.State)
