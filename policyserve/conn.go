@@ -107,8 +107,8 @@ func (c *conn) flush() error {
 	return err
 }
 
-// send writes b. If the client does not read it ends after the write timeout, or up to
-// twice that: the deadline that is set may be that of the write before.
+// send writes b. If the client does not read it ends after the write timeout, and what
+// was left of the deadline that was set last.
 func (c *conn) send(b []byte) error {
 	n, err := c.Conn.Write(b)
 	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {

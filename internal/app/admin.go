@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/pprof"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -17,8 +18,8 @@ import (
 	"mtasts-server/mtasts"
 )
 
-// admin answers on the admin listener: health and metrics, nothing that changes
-// anything.
+// admin answers on the admin listener: health, metrics and profiles, nothing that
+// changes anything.
 type admin struct {
 	publisher *publisher
 	certs     *certs.Manager
@@ -35,6 +36,9 @@ func newAdminServer(a *admin, log *slog.Logger, cs ...prometheus.Collector) *htt
 	mux.HandleFunc("GET /readyz", a.readyz)
 	mux.HandleFunc("GET /certs", a.certsPage)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}))
+	// What a profile is made of: `go tool pprof http://127.0.0.1:8461/debug/pprof/profile`.
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	return &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second, // it listens on loopback: enough for a busy machine

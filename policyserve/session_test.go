@@ -1,0 +1,186 @@
+package policyserve_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"mtasts-server/policyserve"
+)
+
+// counting is a listener whose connections count what is written to them.
+type counting struct {
+	net.Listener
+	writes atomic.Int64
+}
+
+type countingConn struct {
+	net.Conn
+	l *counting
+}
+
+func (l *counting) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &countingConn{c, l}, nil
+}
+
+func (c *countingConn) Write(b []byte) (int, error) {
+	c.l.writes.Add(1)
+	return c.Conn.Write(b)
+}
+
+// startCounting is start with a TLS listener that counts.
+func startCounting(t *testing.T, o policyserve.Options) (*world, *counting) {
+	t.Helper()
+	w := start(t, o)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &counting{Listener: l}
+	done := make(chan error, 1)
+	go func() { done <- w.ServeTLS(c) }()
+	t.Cleanup(func() { // before start's, which shuts down
+		l.Close()
+		if err := <-done; err != nil && !strings.Contains(err.Error(), "closed") {
+			t.Errorf("serving: %v", err)
+		}
+	})
+	w.https = l.Addr().String()
+	return w, c
+}
+
+// What is said in one turn is one write: the server's flight, and the ticket with the
+// answer and the end of TLS.
+func TestTurns(t *testing.T) {
+	w, l := startCounting(t, policyserve.Options{})
+	request := get(wellKnown, "mta-sts.example.com")
+	for _, tt := range []struct {
+		name    string
+		version uint16
+		want    int64
+	}{
+		{"TLS 1.3", tls.VersionTLS13, 2},
+		{"TLS 1.2", tls.VersionTLS12, 3}, // here the client waits for a second flight
+	} {
+		l.writes.Store(0)
+		config := w.clientTLS("mta-sts.example.com", "http/1.1")
+		config.MaxVersion, config.ClientSessionCache = tt.version, tls.NewLRUClientSessionCache(1)
+		for i, resumed := range []bool{false, true} {
+			c, err := tls.Dial("tcp", w.https, config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res, body := parse(t, "GET", raw(t, c, request)); res.StatusCode != 200 || body != bodyCom {
+				t.Errorf("%s: %s %q", tt.name, res.Status, body)
+			}
+			if got := c.ConnectionState().DidResume; got != resumed {
+				t.Errorf("%s: connection %d resumed: %v; the ticket did not come", tt.name, i, got)
+			}
+			if i == 0 && l.writes.Load() != tt.want {
+				t.Errorf("%s: %d writes for one fetch, want %d", tt.name, l.writes.Load(), tt.want)
+			}
+		}
+	}
+}
+
+// Requests that come together are answered together, in their order.
+func TestPipelining(t *testing.T) {
+	w, l := startCounting(t, policyserve.Options{})
+	const n = 20
+	kept := strings.Replace(get(wellKnown, "mta-sts.example.com"), "close", "keep-alive", 1)
+	c := w.dialTLS(t, "mta-sts.example.com")
+	before := l.writes.Load()
+	all := raw(t, c, strings.Repeat(kept, n-1)+get(wellKnown, "mta-sts.example.com"))
+	if got := strings.Count(all, bodyCom); got != n {
+		t.Errorf("%d answers, want %d", got, n)
+	}
+	if got := l.writes.Load() - before; got > n/2 {
+		t.Errorf("%d writes for %d answers", got, n)
+	}
+}
+
+// A connection may be idle for longer than a request may take.
+func TestIdleOutlivesHeader(t *testing.T) {
+	w := start(t, policyserve.Options{Limits: policyserve.Limits{HeaderTimeout: 500 * time.Millisecond, IdleTimeout: time.Hour}})
+	c := w.dialTLS(t, "mta-sts.example.com")
+	defer c.Close()
+	r := bufio.NewReader(c)
+	for range 3 {
+		if _, err := io.WriteString(c, strings.Replace(get(wellKnown, "mta-sts.example.com"), "close", "keep-alive", 1)); err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(res.Body); err != nil || string(body) != bodyCom {
+			t.Fatalf("%q, %v", body, err)
+		}
+		time.Sleep(700 * time.Millisecond) // the timeout under test is real time
+	}
+}
+
+// Who asks and does not read the answers is cut off, and does not hold up a stop.
+func TestWhoDoesNotRead(t *testing.T) {
+	for _, timeout := range []time.Duration{200 * time.Millisecond, time.Hour} {
+		t.Run(timeout.String(), func(t *testing.T) {
+			t.Parallel()
+			w := start(t, policyserve.Options{Limits: policyserve.Limits{WriteTimeout: timeout, HandshakeTimeout: 2 * time.Second}})
+			c := w.dialTLS(t, "mta-sts.example.com")
+			defer c.NetConn().Close()
+			kept := strings.Replace(get(wellKnown, "mta-sts.example.com"), "close", "keep-alive", 1)
+			sent := make(chan error, 1)
+			go func() {
+				for {
+					_ = c.SetWriteDeadline(time.Now().Add(4 * time.Second)) // more than both timeouts
+					if _, err := io.WriteString(c, strings.Repeat(kept, 100)); err != nil {
+						sent <- err
+						return
+					}
+				}
+			}()
+			err := <-sent
+			if timedOut := isTimeout(err); timedOut != (timeout == time.Hour) {
+				t.Errorf("writing ended with %v", err)
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			began := time.Now()
+			_ = w.Shutdown(ctx) // an error tells that somebody was cut off
+			if took := time.Since(began); took > 8*time.Second {
+				t.Errorf("the stop took %v", took)
+			}
+		})
+	}
+}
+
+func isTimeout(err error) bool {
+	ne, ok := err.(net.Error)
+	return ok && ne.Timeout()
+}
+
+// The answer to a request that is too long arrives before the end.
+func TestLongHeader(t *testing.T) {
+	w := start(t, policyserve.Options{})
+	for name, dial := range map[string]func() net.Conn{
+		"over TLS": func() net.Conn { return w.dialTLS(t, "mta-sts.example.com") },
+		"plain":    func() net.Conn { return dial(t, w.plain) },
+	} {
+		request := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: mta-sts.example.com\r\nX-Long: %s\r\n\r\n", wellKnown, strings.Repeat("x", 16<<10))
+		if res, _ := parse(t, "GET", raw(t, dial(), request)); res.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+			t.Errorf("%s: %s", name, res.Status)
+		}
+	}
+}
