@@ -42,6 +42,7 @@ type conn struct {
 	said    *[]byte    // what is held back; nil: nothing
 	spoke   bool       // there is more in it than a ticket, which nobody waits for
 	ending  bool       // this is the last write
+	failed  bool       // a write did
 	readBy  time.Time  // the deadline that reads have
 	armed   time.Time  // the deadline that is set for them; none or earlier, except while that is
 	reading bool       // somebody waits for the client
@@ -109,7 +110,8 @@ func (c *conn) flush() error {
 
 // send writes b. If the client does not read it ends after the write timeout, and what
 // was left of the deadline that was set last.
-func (c *conn) send(b []byte) error {
+func (c *conn) send(b []byte) (err error) {
+	defer func() { c.failed = c.failed || err != nil }()
 	n, err := c.Conn.Write(b)
 	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
@@ -220,15 +222,21 @@ func (c *conn) settle(deadline time.Time) {
 	c.open, c.readBy = true, deadline
 }
 
-// Close gives the place back, however often it is called. It sends what is held back,
-// unless another write does not get on.
+// Close gives the place back, however often it is called. It sends what is held back;
+// who does not take it is hung up on, and so is who did not take what came before.
 func (c *conn) Close() error {
 	c.once.Do(func() {
 		c.guard.release(c)
-		if c.mu.TryLock() {
-			c.ending = true
-			_ = c.flush() // the client went away: nothing to do
-			c.mu.Unlock()
+		if c.stuck() {
+			c.hangUp()
+			return
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.ending = true
+		if c.flush() != nil || c.failed {
+			c.hangUp()
+			return
 		}
 		c.err = c.Conn.Close()
 	})
