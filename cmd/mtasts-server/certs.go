@@ -20,7 +20,7 @@ import (
 
 const certsLong = `certs asks the admin listener of a running server how the certificates are: how many
 hosts have one, how many orders wait and until when, and of each host in trouble the
-last error and when it is tried again. With domains it tells of those, with --all of
+last error and when it is tried, or looked at, again. With domains it tells of those, with --all of
 every one.
 
 Exit status: 0 all these hosts have a certificate, 1 some have none or fail, 2 wrong
@@ -96,6 +96,7 @@ type hostView struct {
 	NotAfter time.Time   `json:"not_after,omitzero"`
 	Next     time.Time   `json:"next_attempt,omitzero"`
 	Failures int         `json:"failures,omitempty"`
+	Held     bool        `json:"held,omitempty"` // by preflight, which looks again at next_attempt
 	Error    string      `json:"error,omitempty"`
 }
 
@@ -125,7 +126,7 @@ func (a *admin) certsPage(w http.ResponseWriter, r *http.Request) {
 			v.More++
 			continue
 		}
-		v.Hosts = append(v.Hosts, hostView{h.Host, h.State, h.Issuer, h.NotAfter, h.NextAttempt, h.Failures, h.LastError})
+		v.Hosts = append(v.Hosts, hostView{h.Host, h.State, h.Issuer, h.NotAfter, h.NextAttempt, h.Failures, h.Held, h.LastError})
 	}
 	for _, host := range asked {
 		if !found[host] {
@@ -163,7 +164,11 @@ func (v *certsView) print(out io.Writer, now time.Time) error {
 			expires = "expires " + h.NotAfter.UTC().Format("2006-01-02 15:04")
 		}
 		next := ""
-		if !h.Next.IsZero() {
+		switch {
+		case h.Next.IsZero():
+		case h.Held:
+			next = "next look in " + roughly(h.Next.Sub(now))
+		default:
 			next = "next order in " + roughly(h.Next.Sub(now))
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", h.Host, h.State, expires, next, h.Error)
