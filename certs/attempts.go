@@ -26,6 +26,9 @@ type attempt struct {
 	Failures int       `json:"failures"`
 	Last     time.Time `json:"last"`
 	Error    string    `json:"error"`
+	Held     int       `json:"held,omitempty"`    // looks by preflight that held an order back
+	Finding  string    `json:"finding,omitempty"` // why
+	Probe    time.Time `json:"probe,omitzero"`    // when one is let through all the same
 }
 
 // readAttempts reads the file of failed attempts. A missing one is empty.
@@ -42,11 +45,11 @@ func readAttempts(path string) (map[string]attempt, error) {
 		return nil, fmt.Errorf("reading the failed attempts in %q: %w", path, err)
 	}
 	for host, a := range m {
-		if a.Failures < 1 || !validHost(host) {
+		if a.Failures < 0 || a.Held < 0 || a.Failures+a.Held == 0 || !validHost(host) {
 			delete(m, host)
 			continue
 		}
-		a.Error = errorText(errors.New(a.Error))
+		a.Error, a.Finding = errorText(errors.New(a.Error)), errorText(errors.New(a.Finding))
 		m[host] = a
 	}
 	return m, nil
@@ -75,8 +78,8 @@ func (s *scheduler) remember() (map[string]attempt, bool) {
 	s.changed = false
 	m := map[string]attempt{}
 	for host, t := range s.tasks {
-		if t.failures > 0 {
-			m[host] = attempt{Failures: t.failures, Last: t.lastAttempt, Error: t.lastError}
+		if t.failures > 0 || t.held > 0 {
+			m[host] = attempt{t.failures, t.lastAttempt, t.lastError, t.held, t.finding, t.probeAt}
 		}
 	}
 	return m, true

@@ -155,6 +155,8 @@ func TestReadAttempts(t *testing.T) {
 		want map[string]attempt
 	}{
 		{"as it was written", map[string]attempt{host: good}, map[string]attempt{host: good}},
+		{"held back", map[string]attempt{host: {Held: 3, Finding: "no address\n", Probe: born}}, map[string]attempt{host: {Held: 3, Finding: "no address ", Probe: born}}},
+		{"less than never", map[string]attempt{host: {Failures: 1, Held: -1}}, map[string]attempt{}},
 		{"nobody fails", map[string]attempt{}, map[string]attempt{}},
 		{"no failure is none", map[string]attempt{host: {Error: "x"}, "a.example.com": {Failures: -1}}, map[string]attempt{}},
 		{"a host that cannot be", map[string]attempt{"../x": good, "A.example.com": good}, map[string]attempt{}},

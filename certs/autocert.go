@@ -89,7 +89,7 @@ func (e *autocertEngine) window(context.Context, *certificate) (window, error) {
 }
 
 // order obtains a certificate through an autocert.Manager of its own.
-func (e *autocertEngine) order(ctx context.Context, host string, _ *certificate) (*certificate, error) {
+func (e *autocertEngine) order(ctx context.Context, host string, _ *certificate, _ int) (*certificate, error) {
 	key, err := e.accountKey()
 	if err != nil {
 		return nil, err

@@ -157,7 +157,8 @@ func (a *autocertAttempt) result() (keyPEM, chainPEM []byte, err error) {
 // explain adds to err what the CA said.
 func (a *autocertAttempt) explain(err error) error {
 	if e, ok := errors.AsType[*acme.Error](err); ok && e.ProblemType == "urn:ietf:params:acme:error:rateLimited" {
-		err = fmt.Errorf("%w: %w", errRateLimited, err)
+		wait, _ := acme.RateLimit(e)
+		err = retryAfter{fmt.Errorf("%w: %w", errRateLimited, err), wait}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

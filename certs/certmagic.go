@@ -36,7 +36,7 @@ type certmagicEngine struct {
 }
 
 // issuing is certmagic set up for one CA. Each CA has a configuration of its
-// own, and order goes through them: given several issuers, certmagic v0.25.6
+// own, and the scheduler goes through them: given several issuers, certmagic v0.25.6
 // sends "replaces" to the second CA for a certificate of the first, returns only
 // the last one's error, and fails where one of them left a broken file.
 type issuing struct {
@@ -231,10 +231,9 @@ func (e *certmagicEngine) issued(c *certificate) bool {
 	return slices.Contains(e.keys(), c.issuer)
 }
 
-// order asks each CA in turn.
-func (e *certmagicEngine) order(ctx context.Context, host string, cur *certificate) (*certificate, error) {
+func (e *certmagicEngine) order(ctx context.Context, host string, cur *certificate, account int) (*certificate, error) {
 	issuers := e.running()
-	if len(issuers) == 0 {
+	if account >= len(issuers) {
 		return nil, errors.New("certmagic is not running")
 	}
 	// Another process on the same directory may have been faster.
@@ -242,29 +241,8 @@ func (e *certmagicEngine) order(ctx context.Context, host string, cur *certifica
 		(cur == nil || found.notBefore.After(cur.notBefore)) && renewTime(found, window{}, 1).After(e.o.Now()) {
 		return e.put(host, found.issuer, key, chain)
 	}
-	var errs []error
-	for _, iss := range issuers {
-		c, err := e.orderFrom(ctx, iss, host)
-		if c != nil {
-			return c, err
-		}
-		// Each CA has its share of what is kept, so that all are heard.
-		errs = append(errs, clipped{err, maxErrorText / len(issuers)})
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return nil, errors.Join(errs...)
+	return e.orderFrom(ctx, issuers[account], host)
 }
-
-// clipped is an error that is told in limit bytes.
-type clipped struct {
-	error
-	limit int
-}
-
-func (c clipped) Error() string { return clip(c.error.Error(), c.limit) }
-func (c clipped) Unwrap() error { return c.error }
 
 func (e *certmagicEngine) orderFrom(ctx context.Context, iss issuing, host string) (*certificate, error) {
 	_, _, _, err := e.pair(ctx, iss.key, host)

@@ -63,7 +63,7 @@ func TestCertmagicLeftovers(t *testing.T) {
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			e := localEngine(t, t.TempDir())
-			first, err := e.order(t.Context(), host, nil)
+			first, err := e.order(t.Context(), host, nil, 0)
 			good(t, e, first, err)
 			c.spoil(t, e)
 
@@ -72,7 +72,7 @@ func TestCertmagicLeftovers(t *testing.T) {
 			if string(derOf(t, stored)) != string(derOf(t, first)) {
 				t.Error("the shelf does not count")
 			}
-			second, err := e.order(t.Context(), host, stored)
+			second, err := e.order(t.Context(), host, stored, 0)
 			good(t, e, second, err)
 			if string(derOf(t, second)) == string(derOf(t, first)) {
 				t.Error("nothing was ordered")
@@ -85,7 +85,7 @@ func TestCertmagicLeftovers(t *testing.T) {
 			if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errUnusable) {
 				t.Errorf("a leftover is no trouble of the disk: %v", err)
 			}
-			third, err := e.order(t.Context(), host, stored)
+			third, err := e.order(t.Context(), host, stored, 0)
 			good(t, e, third, err)
 		})
 	}
@@ -101,7 +101,7 @@ func TestCertmagicKnowsWhatTheShelfLost(t *testing.T) {
 		{"half a file is", func(path string) error { return os.Truncate(path, 200) }},
 	} {
 		e := localEngine(t, t.TempDir())
-		first, err := e.order(t.Context(), host, nil)
+		first, err := e.order(t.Context(), host, nil, 0)
 		good(t, e, first, err)
 		check(t, c.spoil(e.path(host)))
 		for range 2 { // the first puts it back on the shelf
@@ -119,9 +119,9 @@ func TestCertmagicKnowsWhatTheShelfLost(t *testing.T) {
 func TestCertmagicTakesWhatAnotherProcessGot(t *testing.T) {
 	dir := t.TempDir()
 	a, b := localEngine(t, dir), localEngine(t, dir)
-	got, err := a.order(t.Context(), host, nil)
+	got, err := a.order(t.Context(), host, nil, 0)
 	good(t, a, got, err)
-	same, err := b.order(t.Context(), host, nil)
+	same, err := b.order(t.Context(), host, nil, 0)
 	good(t, b, same, err)
 	if string(derOf(t, same)) != string(derOf(t, got)) {
 		t.Error("ordered once more")
@@ -132,7 +132,7 @@ func TestCertmagicNotRunning(t *testing.T) {
 	sh := openShelf(t)
 	e, err := newCertmagicEngine(t.Context(), &Options{Source: SourceLocal, Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), Now: time.Now}, sh)
 	check(t, err)
-	if c, err := e.order(t.Context(), host, nil); err == nil || c != nil {
+	if c, err := e.order(t.Context(), host, nil, 0); err == nil || c != nil {
 		t.Errorf("%v, %v", c, err)
 	}
 }

@@ -27,6 +27,9 @@ type fakeEngine struct {
 	onOrder  func(ctx context.Context, host string, cur *certificate) (*certificate, error)
 	onWindow func(ctx context.Context, cur *certificate) (window, error)
 
+	// onOrderFrom goes before onOrder where the account matters.
+	onOrderFrom func(ctx context.Context, host string, cur *certificate, account int) (*certificate, error)
+
 	mu     sync.Mutex
 	orders map[string][]time.Time // when they began
 	busy   map[string]bool
@@ -68,12 +71,15 @@ func (e *fakeEngine) stored(ctx context.Context, host string) (*certificate, err
 	return e.onStored(ctx, host)
 }
 
-func (e *fakeEngine) order(ctx context.Context, host string, cur *certificate) (*certificate, error) {
+func (e *fakeEngine) order(ctx context.Context, host string, cur *certificate, account int) (*certificate, error) {
 	defer e.begin(host)()
 	e.mu.Lock()
 	e.orders[host] = append(e.orders[host], time.Now())
 	e.sequence = append(e.sequence, host)
 	e.mu.Unlock()
+	if e.onOrderFrom != nil {
+		return e.onOrderFrom(ctx, host, cur, account)
+	}
 	if e.onOrder == nil {
 		return issue(ctx, host, cur)
 	}
@@ -171,6 +177,7 @@ func newWorld(t *testing.T, slots int, ari bool) *world {
 	e := &fakeEngine{t: t, orders: map[string][]time.Time{}, busy: map[string]bool{}}
 	w := &world{e: e, hosts: table{}, mu: new(sync.Mutex), logged: new(bytes.Buffer), wrong: new(time.Duration)}
 	w.scheduler = newScheduler(e, slots, ari, slog.New(slog.NewTextHandler(w, nil)), w.time)
+	w.accounts[0].name = "fake"
 	return w
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"time"
 )
 
@@ -23,6 +24,8 @@ func (s *scheduler) do(ctx context.Context, t *task) {
 	switch t.job {
 	case jobLook:
 		s.look(ctx, t)
+	case jobCheck:
+		s.check(ctx, t)
 	case jobOrder:
 		s.order(ctx, t)
 	case jobAsk:
@@ -36,6 +39,8 @@ func (s *scheduler) panicked(t *task, err error) {
 	case jobLook:
 		t.slot.looked.Store(true)
 		s.lookFails(t, err)
+	case jobCheck:
+		s.checked(t, verdict{outcome: outcomeUnknown})
 	case jobOrder:
 		s.orderFailed(t, t.slot.cert.Load(), err)
 	case jobAsk:
@@ -117,17 +122,79 @@ func (s *scheduler) known(t *task, c *certificate, now time.Time) {
 	}
 }
 
+// check asks whether an order for the host could succeed, and reports whether one is
+// to be made.
+func (s *scheduler) check(ctx context.Context, t *task) (pass bool) {
+	ctx, cancel := context.WithTimeout(ctx, checkLimit)
+	defer cancel()
+	v := s.preflight(ctx, t.slot.host)
+	s.note(t, func() { pass = s.checked(t, v) })
+	return pass
+}
+
+// checked notes what preflight said. What nobody knows holds no order back, but what
+// was found before is believed for some more looks. Nothing holds back the renewal of
+// a certificate that is about to expire.
+func (s *scheduler) checked(t *task, v verdict) (pass bool) {
+	now, c := s.now(), t.slot.cert.Load()
+	s.preflights[v.outcome].Add(1)
+	t.probe, t.checked = false, now
+	if v.outcome != outcomeUnknown {
+		t.refused, t.unsure = v.refused, 0
+	} else if t.unsure++; t.held > 0 && t.unsure < believed {
+		v.finding = t.finding
+	}
+	forbidden := len(t.refused) > 0 && !slices.Contains(t.refused, false)
+	switch {
+	case v.finding == "", c != nil && !c.expired(now) && !now.Before(urgentFrom(c)):
+		if t.held > 0 {
+			s.log.Info("an order may succeed now", "host", t.slot.host)
+			s.changed = true
+		}
+		t.held, t.finding, t.unsure, t.probeAt = 0, "", 0, time.Time{}
+		return true
+	case !forbidden && t.held > 0 && !now.Before(t.probeAt) && s.lanes[laneProbe].Len() < laneProbe.share(s.slots):
+		t.probe = true // our view of DNS may be wrong
+		return true
+	}
+	if t.probeAt.IsZero() {
+		t.probeAt = now.Add(probeWait(t.failures, rand.Float64()))
+	}
+	s.hold(t, now)
+	if finding := errorText(errors.New(v.finding)); finding != t.finding {
+		t.finding, s.changed = finding, true
+		s.log.Warn("no certificate is asked for, as that would be in vain", "host", t.slot.host, "err", finding, "next", t.retryAt)
+	}
+	return false
+}
+
+// hold puts off t's order until the next look.
+func (s *scheduler) hold(t *task, now time.Time) {
+	t.held++
+	t.checked, t.probe = time.Time{}, false
+	t.retryAt = now.Add(holdWait(t.held, rand.Float64()))
+	if c := t.slot.cert.Load(); c != nil && now.Before(urgentFrom(c)) && t.retryAt.After(urgentFrom(c)) {
+		t.retryAt = urgentFrom(c) // some live for minutes
+	}
+}
+
 // order asks for a certificate. What is handed out changes only for a new one.
 func (s *scheduler) order(ctx context.Context, t *task) {
-	cur := t.slot.cert.Load()
-	c, err := s.engine.order(ctx, t.slot.host, cur)
-	if c == nil && err == nil {
-		err = errors.New("the certificate source returned nothing")
+	if s.preflight != nil && !t.passed(s.now()) && !s.check(ctx, t) { // it waited for long
+		s.note(t, func() {
+			if t.paid {
+				s.accounts[t.from[0]].pace.give()
+			}
+		})
+		return
 	}
+	cur := t.slot.cert.Load()
+	c, err := s.orderFrom(ctx, t, cur)
 	if c != nil {
 		t.slot.cert.Store(c)
 	}
 	s.note(t, func() {
+		t.checked, t.probe = time.Time{}, false
 		switch {
 		case c == nil && errors.Is(ctx.Err(), context.Canceled): // the program ends
 		case c == nil:
@@ -136,6 +203,56 @@ func (s *scheduler) order(ctx context.Context, t *task) {
 			s.orderDone(t, cur, c, err)
 		}
 	})
+}
+
+// orderFrom asks the accounts that t may use, one after the other.
+func (s *scheduler) orderFrom(ctx context.Context, t *task, cur *certificate) (*certificate, error) {
+	var errs []error
+	for i, a := range t.from {
+		if i > 0 && !s.claim(t, a) {
+			continue
+		}
+		c, err := s.engine.order(ctx, t.slot.host, cur, a)
+		if c == nil && err == nil {
+			err = errors.New("the certificate source returned nothing")
+		}
+		s.limit(a, c != nil, err)
+		if c != nil {
+			return c, err
+		}
+		// Each CA has its share of what is kept, so that all are heard.
+		errs = append(errs, clipped{err, maxErrorText / len(t.from)})
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, errors.Join(errs...)
+}
+
+// clipped is an error that is told in limit bytes.
+type clipped struct {
+	error
+	limit int
+}
+
+func (c clipped) Error() string { return clip(c.error.Error(), c.limit) }
+func (c clipped) Unwrap() error { return c.error }
+
+// limit notes what an order tells of an account's budget.
+func (s *scheduler) limit(account int, good bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := &s.accounts[account]
+	switch {
+	case good:
+		a.limited = 0
+	case errors.Is(err, errRateLimited):
+		if a.limited++; a.limited == limitedInARow {
+			a.limited = 0
+			after, _ := errors.AsType[retryAfter](err)
+			a.pace.empty(s.now(), after.wait)
+		}
+	}
 }
 
 // orderDone notes a new certificate. err is what kept it from being stored.
@@ -147,8 +264,8 @@ func (s *scheduler) orderDone(t *task, cur, c *certificate, err error) {
 	} else {
 		s.renewed.Add(1)
 	}
-	s.limited = 0
-	s.changed = s.changed || t.failures > 0
+	s.changed = s.changed || t.failures > 0 || t.held > 0
+	t.held, t.finding, t.probeAt = 0, "", time.Time{}
 	failures := t.failures
 	t.failures = 0
 	s.known(t, c, now)
@@ -177,14 +294,17 @@ func (s *scheduler) orderFailed(t *task, cur *certificate, err error) {
 	}
 	t.looked = true
 	t.retryAt = now.Add(retryWait(t.failures, life, rand.Float64()))
-	s.failed.Add(1)
-	s.changed = true
-	if errors.Is(err, errRateLimited) {
-		if s.limited++; s.limited == limitedInARow {
-			s.limited = 0
-			s.pace.empty(now)
+	if after, ok := errors.AsType[retryAfter](err); ok {
+		// It may be a limit of this host alone, which nobody else is told of.
+		if at := now.Add(min(after.wait, maxHostRetryAfter)); at.After(t.retryAt) {
+			t.retryAt = at
 		}
 	}
+	if t.held > 0 { // it was let through all the same
+		t.probeAt = now.Add(probeWait(t.failures, rand.Float64()))
+	}
+	s.failed.Add(1)
+	s.changed = true
 	args := []any{"host", t.slot.host, "err", t.lastError, "failures", t.failures, "next", t.retryAt}
 	switch {
 	case cur == nil:

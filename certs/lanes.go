@@ -12,6 +12,7 @@ type job int
 
 const (
 	jobLook  job = iota // read what storage has
+	jobCheck            // ask DNS whether an order could succeed
 	jobOrder            // ask the CA for a certificate
 	jobAsk              // ask the CA when the certificate should be renewed
 )
@@ -23,10 +24,12 @@ type lane int
 
 const (
 	laneLook  lane = iota // what is on the disk is the first thing to know
+	laneCheck             // preflight, which decides who is in the lanes below
 	laneRenew             // renewals, the first to expire first
 	laneAsk               // renewal information
 	laneFresh             // hosts without a certificate, the last to come first
 	laneAgain             // renewals and new hosts that failed before
+	laneProbe             // those for whom an order seems to be in vain
 	laneCount
 )
 
@@ -36,13 +39,16 @@ const (
 // to time out), hence only half for all who failed before: whoever comes new
 // finds a slot. Renewals and new hosts leave an eighth each, so that a queue of
 // 100,000 of them, which lasts for weeks under a CA's limits, does not shut out
-// the others. Reading and parsing is bound by processors, asking by politeness.
+// the others. Reading and parsing is bound by processors, asking by politeness, and
+// preflight, which takes milliseconds, must not be felt where DNS takes seconds.
 func (l lane) share(slots int) int {
 	switch l {
 	case laneLook:
 		return max(1, min(slots/2, runtime.GOMAXPROCS(0)))
-	case laneAsk:
+	case laneCheck, laneAsk:
 		return max(1, slots/4)
+	case laneProbe:
+		return max(1, slots/8)
 	case laneAgain:
 		return max(1, slots/2)
 	}
@@ -52,6 +58,8 @@ func (l lane) share(slots int) int {
 // less is the order in which a lane is served.
 func (l lane) less() func(a, b *task) bool {
 	switch l {
+	case laneCheck:
+		return byPromise
 	case laneFresh:
 		// Nobody knows yet which of them hang until a timeout: whoever has
 		// just been added does not wait for thousands of them.
@@ -84,6 +92,20 @@ type task struct {
 	window   window
 	chance   float64 // drawn once for each certificate
 
+	// What preflight said.
+	checked time.Time // when it last let an order pass, until that is made
+	held    int       // looks in a row that found an order to be in vain
+	finding string    // why; "" where nothing speaks against one
+	unsure  int       // looks in a row, after that, that DNS did not answer
+	refused []bool    // by CAA, for each account; nil: none
+	probeAt time.Time // when an order is let through all the same
+	probe   bool      // that is so now
+
+	// from are the accounts that the order under way may use, in their order; the
+	// first is paid, or need not be.
+	from []int
+	paid bool
+
 	failures    int // orders that failed one after the other
 	lookFailed  int
 	askFailed   int
@@ -115,6 +137,28 @@ func byPatience(a, b *task) bool {
 	most := len(retryWaits)
 	if c := cmp.Compare(min(a.failures, most), min(b.failures, most)); c != 0 {
 		return c < 0
+	}
+	return byRank(a, b)
+}
+
+// byPromise takes renewals first, then those who were never held back, the last to
+// come first, then those who were the fewest times: whoever has just published a
+// record does not wait for thousands who never will.
+func byPromise(a, b *task) bool {
+	class := func(t *task) int {
+		switch {
+		case t.held > 0:
+			return 1 + min(t.held, len(lookWaits))
+		case t.cert:
+			return 0
+		}
+		return 1
+	}
+	if c := cmp.Compare(class(a), class(b)); c != 0 {
+		return c < 0
+	}
+	if class(a) == 1 {
+		return a.seq > b.seq
 	}
 	return byRank(a, b)
 }
@@ -152,6 +196,12 @@ func (q *queue) first() *task {
 }
 
 func (q *queue) take() *task { return heap.Pop(q).(*task) }
+
+// passed reports whether preflight has just let t's order pass.
+func (t *task) passed(now time.Time) bool {
+	age := now.Sub(t.checked)
+	return !t.checked.IsZero() && age >= 0 && age < freshLook
+}
 
 // leave takes t out of the queue that it waits in.
 func (t *task) leave() {

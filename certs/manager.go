@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,7 +50,7 @@ type Manager struct {
 	start     func() (stop func(), err error)
 	sweeps    []func(ctx context.Context, ours func(string) bool, now time.Time) (int, error)
 	sched     *scheduler
-	saved     pace // as it was last written down
+	saved     []account // as they were last written down
 	cold      singleflight.Group
 	hot       hot
 }
@@ -100,8 +101,14 @@ func (m *Manager) open() error {
 	}
 	m.sched = newScheduler(m.engine, m.o.Slots, m.o.ARI && m.o.Source == SourceCertmagic, m.o.Log, m.o.Now)
 	if m.o.acme() {
-		m.sched.pace = newPace(m.o.Orders)
-		if err := readPace(m.paceFile(), &m.sched.pace, m.o.Now()); err != nil {
+		m.sched.accounts = nil
+		for _, ca := range m.o.CAs {
+			m.sched.accounts = append(m.sched.accounts, account{name: caName(ca), pace: newPace(ca.Orders, pacePer)})
+		}
+		if !m.o.Preflight.Off {
+			m.sched.preflight = newPreflight(&m.o).look
+		}
+		if err := readPaces(m.paceFile(), m.sched.accounts, m.o.Now()); err != nil {
 			m.o.Log.Warn("starting with a full budget of orders", "err", err) // the CA says when it is not
 		}
 	}
@@ -203,12 +210,12 @@ func (m *Manager) save(context.Context) {
 			m.sched.unsaved()
 		}
 	}
-	if p := m.sched.budget(); p != m.saved {
-		if err := writePace(m.paceFile(), p); err != nil {
+	if left := m.sched.budget(); !slices.Equal(left, m.saved) {
+		if err := writePaces(m.paceFile(), left); err != nil {
 			m.o.Log.Warn("a restart will not know how many orders are left", "err", err)
 			return
 		}
-		m.saved = p
+		m.saved = left
 	}
 }
 

@@ -91,11 +91,12 @@ func TestRunThatCannotStart(t *testing.T) {
 }
 
 // One host each: fine, failing with nothing, failing with a good certificate,
-// expired, and not tried yet.
+// expired, not tried yet, and held back by preflight.
 func TestStatusSummaryAndMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const good, bad, stale, expired, waiting = "a.example.com", "b.example.com", "c.example.com", "d.example.com", "e.example.com"
+		const good, bad, stale, expired, waiting, held = "a.example.com", "b.example.com", "c.example.com", "d.example.com", "e.example.com", "f.example.com"
 		w := newWorld(t, 4, true)
+		watch(w).set(held, nowhere)
 		w.e.onStored = func(_ context.Context, host string) (*certificate, error) {
 			switch host {
 			case stale:
@@ -114,7 +115,7 @@ func TestStatusSummaryAndMetrics(t *testing.T) {
 			}
 			return refuse(ctx, host, cur)
 		}
-		m := serving(t, w, good, bad, stale, expired, waiting)
+		m := serving(t, w, good, bad, stale, expired, waiting, held)
 		defer manage(t, m)()
 		pass(time.Minute)
 
@@ -134,7 +135,7 @@ func TestStatusSummaryAndMetrics(t *testing.T) {
 				r.left = h.NotAfter.Sub(now).Round(day) / day
 			}
 			got = append(got, r)
-			if h.Source != SourceCertmagic || (h.Issuer == "fake") != !h.NotAfter.IsZero() || r.planned && h.NextAttempt.Before(now) {
+			if h.Source != SourceCertmagic || (h.Issuer == "fake") != !h.NotAfter.IsZero() || r.planned && h.NextAttempt.Before(now) || h.Held != (h.Host == held) {
 				t.Errorf("%+v", h)
 			}
 		}
@@ -144,23 +145,29 @@ func TestStatusSummaryAndMetrics(t *testing.T) {
 			{stale, StateFailing, 1, errRefused.Error(), 10, true},
 			{expired, StateFailing, 1, errRefused.Error(), -1, true},
 			{waiting, StatePending, 0, "", 0, false},
+			{held, StateFailing, 0, "does not exist:  publish [2J a CNAME", 0, true},
 		}; !slices.Equal(got, want) {
 			t.Errorf("status\n     %v\nwant %v", got, want)
 		}
 		earliest := (*m.hosts.Load())[expired].cert.Load().notAfter
-		if got, want := m.Summary(), (Summary{Hosts: 5, Ready: 2, Pending: 1, Failing: 3, EarliestExpiry: earliest}); got != want {
+		if got, want := m.Summary(), (Summary{Hosts: 6, Ready: 2, Pending: 1, Failing: 4, EarliestExpiry: earliest}); got != want {
 			t.Errorf("%+v\nwant %+v", got, want)
 		}
 
 		if got, want := metrics(t, m), strings.Join([]string{
 			fmt.Sprintf("mtasts_certificates_earliest_expiry_timestamp_seconds = %d", earliest.Unix()),
-			"mtasts_certificates_hosts failing = 3",
+			"mtasts_certificates_hosts failing = 4",
 			"mtasts_certificates_hosts ok = 1",
 			"mtasts_certificates_hosts pending = 1",
 			"mtasts_certificates_orders_total failed = 3",
 			"mtasts_certificates_orders_total obtained = 1",
 			"mtasts_certificates_orders_total renewed = 0",
 			"mtasts_certificates_orders_waiting = 0",
+			"mtasts_certificates_preflights_total caa = 0",
+			"mtasts_certificates_preflights_total elsewhere = 0",
+			"mtasts_certificates_preflights_total no_address = 1",
+			"mtasts_certificates_preflights_total passed = 5",
+			"mtasts_certificates_preflights_total unknown = 0",
 			"mtasts_certificates_ready_hosts = 2",
 			"mtasts_certificates_renewal_info_total answered = 0",
 			"mtasts_certificates_renewal_info_total failed = 0",

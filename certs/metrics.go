@@ -2,51 +2,63 @@ package certs
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// The metrics. Their labels come from closed sets: no host ever is a label.
-func (m *Manager) descs() (hosts, ready, expiry, waiting, orders, asks *prometheus.Desc) {
-	name := func(s string) string { return "mtasts_certificates_" + s }
-	return prometheus.NewDesc(name("hosts"), "Hosts by the state of their certificate: ok, pending, failing.", []string{"state"}, nil),
-		prometheus.NewDesc(name("ready_hosts"), "Hosts which hand out a certificate that has not expired.", nil, nil),
-		prometheus.NewDesc(name("earliest_expiry_timestamp_seconds"), "When the first of the certificates at hand expires; 0 where there are none.", nil, nil),
-		prometheus.NewDesc(name("orders_waiting"), "Orders that are due and wait for a slot or for the CA's budget.", nil, nil),
-		prometheus.NewDesc(name("orders_total"), "Orders of certificates by outcome: obtained, renewed, failed.", []string{"outcome"}, nil),
-		prometheus.NewDesc(name("renewal_info_total"), "Questions to the CA when to renew, by outcome: answered, failed.", []string{"outcome"}, nil)
+// descs are the metrics. Their labels come from closed sets: no host ever is a label.
+type descs struct {
+	hosts, ready, expiry, waiting, orders, asks, looks *prometheus.Desc
+}
+
+func newDescs() descs {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("mtasts_certificates_"+name, help, labels, nil)
+	}
+	return descs{
+		hosts:   desc("hosts", "Hosts by the state of their certificate: ok, pending, failing.", "state"),
+		ready:   desc("ready_hosts", "Hosts which hand out a certificate that has not expired."),
+		expiry:  desc("earliest_expiry_timestamp_seconds", "When the first of the certificates at hand expires; 0 where there are none."),
+		waiting: desc("orders_waiting", "Orders that are due and wait for a slot or for the CA's budget."),
+		orders:  desc("orders_total", "Orders of certificates by outcome: obtained, renewed, failed.", "outcome"),
+		asks:    desc("renewal_info_total", "Questions to the CA when to renew, by outcome: answered, failed.", "outcome"),
+		looks:   desc("preflights_total", "Looks at a host before an order, by outcome: passed, unknown, and what holds the order back: no_address, elsewhere, caa.", "outcome"),
+	}
 }
 
 // Describe is for prometheus.Collector.
 func (m *Manager) Describe(ch chan<- *prometheus.Desc) {
-	hosts, ready, expiry, waiting, orders, asks := m.descs()
-	for _, d := range []*prometheus.Desc{hosts, ready, expiry, waiting, orders, asks} {
+	d := newDescs()
+	for _, d := range []*prometheus.Desc{d.hosts, d.ready, d.expiry, d.waiting, d.orders, d.asks, d.looks} {
 		ch <- d
 	}
 }
 
 // Collect is for prometheus.Collector.
 func (m *Manager) Collect(ch chan<- prometheus.Metric) {
-	hosts, ready, expiry, waiting, orders, asks := m.descs()
+	d := newDescs()
 	sum := m.Summary()
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	gauge(hosts, float64(sum.Hosts-sum.Pending-sum.Failing), string(StateOK))
-	gauge(hosts, float64(sum.Pending), string(StatePending))
-	gauge(hosts, float64(sum.Failing), string(StateFailing))
-	gauge(ready, float64(sum.Ready))
+	gauge(d.hosts, float64(sum.Hosts-sum.Pending-sum.Failing), string(StateOK))
+	gauge(d.hosts, float64(sum.Pending), string(StatePending))
+	gauge(d.hosts, float64(sum.Failing), string(StateFailing))
+	gauge(d.ready, float64(sum.Ready))
 	earliest := 0.0
 	if !sum.EarliestExpiry.IsZero() {
 		earliest = float64(sum.EarliestExpiry.Unix())
 	}
-	gauge(expiry, earliest)
+	gauge(d.expiry, earliest)
 	if m.sched == nil {
 		return
 	}
-	gauge(waiting, float64(sum.Waiting))
+	gauge(d.waiting, float64(sum.Waiting))
 	count := func(d *prometheus.Desc, v int64, label string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), label)
 	}
-	count(orders, m.sched.obtained.Load(), "obtained")
-	count(orders, m.sched.renewed.Load(), "renewed")
-	count(orders, m.sched.failed.Load(), "failed")
-	count(asks, m.sched.asked.Load(), "answered")
-	count(asks, m.sched.askFailed.Load(), "failed")
+	count(d.orders, m.sched.obtained.Load(), "obtained")
+	count(d.orders, m.sched.renewed.Load(), "renewed")
+	count(d.orders, m.sched.failed.Load(), "failed")
+	count(d.asks, m.sched.asked.Load(), "answered")
+	count(d.asks, m.sched.askFailed.Load(), "failed")
+	for o := range outcomeCount {
+		count(d.looks, m.sched.preflights[o].Load(), o.String())
+	}
 }

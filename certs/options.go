@@ -55,6 +55,10 @@ type CA struct {
 
 	// Roots is what the CA's own HTTPS is verified against; nil is the system's.
 	Roots *x509.CertPool
+
+	// Orders is how many orders the CA takes from our account in three hours; 0
+	// is 300, as Let's Encrypt. Renewals that the CA exempts are not counted.
+	Orders int
 }
 
 // Options configures a Manager. Source and Dir are required, CAs for the ACME
@@ -68,8 +72,13 @@ type Options struct {
 	Dir string
 
 	// CAs are tried in this order. certmagic takes one or more, a later one
-	// being asked when those before it failed; autocert takes exactly one.
+	// being asked when those before it failed, have no orders left for us, or are
+	// forbidden by CAA; a renewal goes to who issued the certificate first.
+	// autocert takes exactly one.
 	CAs []CA
+
+	// Preflight is what is looked at before a CA is asked.
+	Preflight Preflight
 
 	// FilesDir is read by the source files, with its subdirectories.
 	FilesDir string
@@ -89,10 +98,6 @@ type Options struct {
 
 	// Slots is how many orders may be under way at once; 0 is 16.
 	Slots int
-
-	// Orders is how many orders the CA takes from our account in three hours; 0
-	// is 300, as Let's Encrypt. Renewals that the CA exempts are not counted.
-	Orders int
 
 	// Log receives what happens; nil discards it.
 	Log *slog.Logger
@@ -122,12 +127,6 @@ func (o *Options) complete() error {
 	}
 	if o.Slots == 0 {
 		o.Slots = defaultSlots
-	}
-	if o.Orders == 0 {
-		o.Orders = defaultOrders
-	}
-	if o.Orders < 1 || o.Orders > maxOrders {
-		return fmt.Errorf("%d orders in three hours: from 1 to %d are possible", o.Orders, maxOrders)
 	}
 	if o.Slots < 1 || o.Slots > maxSlots {
 		return fmt.Errorf("%d orders at once: from 1 to %d are possible", o.Slots, maxSlots)
@@ -177,6 +176,9 @@ func (o *Options) completeACME() error {
 			return fmt.Errorf("ca %q is named twice", ca.Directory)
 		}
 		seen[ca.Directory] = true
+		if ca.Orders == 0 {
+			ca.Orders = defaultOrders
+		}
 		if err := ca.check(); err != nil {
 			return fmt.Errorf("ca %q: %w", ca.Directory, err)
 		}
@@ -186,7 +188,7 @@ func (o *Options) completeACME() error {
 		cas[i] = ca
 	}
 	o.CAs = cas
-	return nil
+	return o.Preflight.check()
 }
 
 func (ca CA) check() error {
@@ -199,6 +201,9 @@ func (ca CA) check() error {
 	}
 	if _, err := mail.ParseAddress(ca.Email); err != nil {
 		return fmt.Errorf("the account's e-mail address %q: %w", ca.Email, err)
+	}
+	if ca.Orders < 1 || ca.Orders > maxOrders {
+		return fmt.Errorf("%d orders in three hours: from 1 to %d are possible", ca.Orders, maxOrders)
 	}
 	if (ca.EABKeyID == "") != (ca.EABMACKey == "") {
 		return errors.New("an external account binding has both a key id and a MAC key")

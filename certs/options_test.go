@@ -62,6 +62,9 @@ func TestConfigurationErrors(t *testing.T) {
 		{"half a binding", acme(certs.CA{Directory: directory, Email: email, EABKeyID: "kid"}), `ca "https://ca.example/directory": an external account binding has both a key id and a MAC key`},
 		{"the other half", acme(certs.CA{Directory: directory, Email: email, EABMACKey: "AQID"}), `ca "https://ca.example/directory": an external account binding has both a key id and a MAC key`},
 		{"base64 of the other alphabet", acme(certs.CA{Directory: directory, Email: email, EABKeyID: "kid", EABMACKey: "+/+/"}), `ca "https://ca.example/directory": the external account binding's MAC key is not base64url`},
+		{"a budget of less than nothing", acme(certs.CA{Directory: directory, Email: email, Orders: -1}), `ca "https://ca.example/directory": -1 orders in three hours: from 1 to 100000 are possible`},
+		{"a budget beyond anybody's", acme(ca, certs.CA{Email: email, Orders: 100_001}), `ca "https://acme-v02.api.letsencrypt.org/directory": 100001 orders in three hours: from 1 to 100000 are possible`},
+		{"a name server by name", with(good, func(o *certs.Options) { o.Preflight.Resolvers = []string{"dns.example"} }), `preflight: the name server "dns.example" is no address with a port`},
 		{"a profile that autocert cannot ask for", certs.Options{Source: certs.SourceAutocert, Dir: dir, CAs: []certs.CA{{Email: email, Profile: "shortlived"}}}, `ca "https://acme-v02.api.letsencrypt.org/directory": autocert cannot ask for profile "shortlived": choose certmagic`},
 	} {
 		m, err := certs.New(c.o)

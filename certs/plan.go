@@ -48,6 +48,50 @@ const (
 // The quick first retry is for the person who just corrects the DNS record.
 var retryWaits = [...]time.Duration{5 * time.Minute, 70 * time.Minute, 2 * time.Hour, 4 * time.Hour, maxRetry}
 
+const (
+	// freshLook is how old a look at DNS may be when an order begins. Orders wait for
+	// the CA's budget, for days if there are many.
+	freshLook = 15 * time.Minute
+
+	// maxHostRetryAfter bounds how long a CA may put off a host: a day, as limits of
+	// single names count days, and the person who corrects something waits for it.
+	maxHostRetryAfter = 24 * time.Hour
+
+	// believed is how many looks in a row DNS must leave unanswered until what it said
+	// before counts no more: an hour or so, when it always answers but once in a while.
+	believed = 3
+
+	// maxProbe caps the wait between two orders that are let through although
+	// preflight finds them in vain, since it is our view of DNS that may be wrong.
+	maxProbe = 7 * 24 * time.Hour
+)
+
+// lookWaits are the waits after the first, second, … look at a host that holds its
+// order back. A look costs the CA nothing, and our own resolver a handful of
+// questions: 5,000 hosts, each half an hour, make fifteen in a second. The quick ones
+// are for the person who just publishes the record.
+var lookWaits = [...]time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 15 * time.Minute, 30 * time.Minute}
+
+// holdWait is how long to wait before the host is looked at once more, after so many
+// looks in a row that held its order back.
+func holdWait(looks int, chance float64) time.Duration {
+	wait := lookWaits[min(max(looks, 1), len(lookWaits))-1]
+	return wait + time.Duration(chance*retrySpread*float64(wait))
+}
+
+// probeWait is how long after the last order the next one is let through although
+// preflight finds it in vain: a day where none has failed so far, a week in the end.
+// A false alarm is over with the first.
+func probeWait(failures int, chance float64) time.Duration {
+	wait := min(24*time.Hour<<min(max(failures, 0), 3), maxProbe)
+	return wait + time.Duration(chance*retrySpread*float64(wait))
+}
+
+// urgentFrom is from when c is so close to its end that nothing holds its renewal back.
+func urgentFrom(c *certificate) time.Time {
+	return c.notBefore.Add(time.Duration(float64(c.lifetime()) * latestFraction))
+}
+
 // window is when a CA would like a certificate to be renewed (RFC 9773 §4.2).
 type window struct {
 	start, end time.Time

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,9 +21,9 @@ type engine interface {
 	stored(ctx context.Context, host string) (*certificate, error)
 
 	// order asks for a certificate, once, and stores it. cur is the one at
-	// hand, nil for none. A certificate beside an error is good, but could
-	// not be stored.
-	order(ctx context.Context, host string, cur *certificate) (*certificate, error)
+	// hand, nil for none; account is the number of the one to use. A
+	// certificate beside an error is good, but could not be stored.
+	order(ctx context.Context, host string, cur *certificate, account int) (*certificate, error)
 
 	// window asks when cur should be renewed. An error that wraps
 	// errors.ErrUnsupported means that nobody will ever know.
@@ -38,6 +39,9 @@ const (
 	// lookLimit ends a read from the local storage, askLimit a question.
 	lookLimit = time.Minute
 	askLimit  = time.Minute
+
+	// checkLimit ends a look at DNS, and at the CA's directory.
+	checkLimit = 10 * time.Second
 
 	// maxNap is how long the scheduler sleeps at most: so long a clock that was
 	// set goes unnoticed.
@@ -57,33 +61,39 @@ type scheduler struct {
 	log    *slog.Logger
 	now    func() time.Time
 
-	mu      sync.Mutex
-	tasks   map[string]*task
-	waiting *queue // by due time
-	lanes   [laneCount]*queue
-	busy    [laneCount]int // running jobs
-	running int
-	ending  map[string]bool // hosts that left while a job was running which has not returned yet
-	seq     uint64
-	pace    pace
-	limited int  // orders in a row that met a rate limit
-	changed bool // what is to be remembered changed since it was last asked for
-	former  map[string]attempt
+	// preflight says whether an order for host could succeed; nil: nobody is asked.
+	preflight func(ctx context.Context, host string) verdict
+
+	mu       sync.Mutex
+	tasks    map[string]*task
+	waiting  *queue // by due time
+	lanes    [laneCount]*queue
+	busy     [laneCount]int // running jobs
+	running  int
+	ending   map[string]bool // hosts that left while a job was running which has not returned yet
+	seq      uint64
+	accounts []account // never fewer than one
+	looks    pace      // of preflight
+	changed  bool      // what is to be remembered changed since it was last asked for
+	former   map[string]attempt
 
 	wake chan struct{}
 	wg   sync.WaitGroup
 
 	obtained, renewed, failed, asked, askFailed atomic.Int64
+	preflights                                  [outcomeCount]atomic.Int64
 }
 
 func newScheduler(e engine, slots int, ari bool, log *slog.Logger, now func() time.Time) *scheduler {
 	s := &scheduler{
 		engine: e, slots: slots, ari: ari, log: log,
-		now:     func() time.Time { return now().Round(0) }, // wall clock only: certificates know no other
-		tasks:   map[string]*task{},
-		waiting: &queue{less: byDue},
-		ending:  map[string]bool{},
-		wake:    make(chan struct{}, 1),
+		now:      func() time.Time { return now().Round(0) }, // wall clock only: certificates know no other
+		tasks:    map[string]*task{},
+		waiting:  &queue{less: byDue},
+		ending:   map[string]bool{},
+		accounts: make([]account, 1),
+		looks:    newPace(looksPerSecond, time.Second),
+		wake:     make(chan struct{}, 1),
 	}
 	for l := range s.lanes {
 		s.lanes[l] = &queue{less: lane(l).less()}
@@ -108,6 +118,9 @@ func (s *scheduler) set(t table) {
 		task := &task{slot: slot, chance: rand.Float64()}
 		if f, ok := s.former[host]; ok {
 			task.failures, task.lastAttempt, task.lastError = f.Failures, f.Last, f.Error
+			if s.preflight != nil {
+				task.held, task.finding, task.probeAt = f.Held, f.Finding, f.Probe
+			}
 		}
 		s.tasks[host] = task
 		s.plan(task, now)
@@ -124,7 +137,7 @@ func (s *scheduler) drop(t *task) {
 		t.cancel()
 		s.ending[t.slot.host] = true
 	}
-	if t.failures > 0 {
+	if t.failures > 0 || t.held > 0 {
 		s.changed = true
 	}
 }
@@ -187,6 +200,11 @@ func (s *scheduler) dispatch(ctx context.Context, now time.Time) (again time.Dur
 			continue
 		}
 		if wait := s.afford(t, now); wait > 0 {
+			if t.probe { // nothing is left over for it: it is looked at on
+				s.hold(t, now)
+				s.plan(t, now)
+				continue
+			}
 			again = min(again, wait)
 			l++
 			continue
@@ -210,26 +228,94 @@ func (s *scheduler) dispatch(ctx context.Context, now time.Time) (again time.Dur
 	return again
 }
 
-// afford returns how long t's job has to wait until the CA's budget allows it; 0 is
-// for now, and then it is counted. The CA does not count what renews one of its
-// certificates at the time that it proposed ("replaces", RFC 9773 §5).
+// afford returns how long t's job has to wait until a budget allows it; 0 is for now,
+// and then it is counted. A new host goes to the first account that has orders left. A
+// renewal waits for the one that it is of: elsewhere it would count as new.
 func (s *scheduler) afford(t *task, now time.Time) time.Duration {
-	if t.job != jobOrder {
+	switch t.job {
+	case jobCheck:
+		wait := s.looks.wait(now, 0)
+		if wait == 0 {
+			s.looks.take()
+		}
+		return wait
+	case jobOrder:
+	default:
 		return 0
 	}
-	c := t.slot.cert.Load()
-	if c != nil && !c.foreign && !t.window.end.IsZero() {
+	t.from = s.candidates(t)
+	try := len(t.from)
+	if s.renews(t, t.from[0]) {
+		try = 1
+	}
+	shortest := maxNap
+	for i, a := range t.from[:try] {
+		wait, counts := s.price(t, a, now)
+		if wait > 0 {
+			shortest = min(shortest, wait)
+			continue
+		}
+		if t.paid = counts; counts {
+			s.accounts[a].pace.take()
+		}
+		t.from[0], t.from[i] = t.from[i], t.from[0]
 		return 0
+	}
+	return shortest
+}
+
+// candidates are the accounts that t's order may use, the one that its certificate is
+// of before the others. Where CAA refuses all of them, it has been decided that they
+// are asked all the same.
+func (s *scheduler) candidates(t *task) []int {
+	var all []int
+	for a := range s.accounts {
+		if !slices.Contains(t.refused, false) || !t.refused[a] {
+			all = append(all, a)
+		}
+	}
+	if i := slices.IndexFunc(all, func(a int) bool { return s.renews(t, a) }); i > 0 {
+		first := all[i]
+		all = slices.Insert(slices.Delete(all, i, i+1), 0, first)
+	}
+	return all
+}
+
+// renews reports whether an order of account renews what it issued.
+func (s *scheduler) renews(t *task, account int) bool {
+	c := t.slot.cert.Load()
+	return c != nil && !c.foreign && c.issuer == s.accounts[account].name
+}
+
+// price returns how long t's order has to wait for the budget of account, and whether
+// it counts there. The CA does not count what renews one of its certificates at the
+// time that it proposed ("replaces", RFC 9773 §5).
+func (s *scheduler) price(t *task, account int, now time.Time) (wait time.Duration, counts bool) {
+	if s.renews(t, account) && !t.window.end.IsZero() {
+		return 0, false
 	}
 	reserve := paceReserve
-	if c != nil && !c.foreign {
+	if t.probe {
+		reserve = probeReserve
+	} else if c := t.slot.cert.Load(); c != nil && !c.foreign {
 		reserve = 0
 	}
-	wait := s.pace.wait(now, reserve)
-	if wait == 0 {
-		s.pace.take()
+	return s.accounts[account].pace.wait(now, reserve), true
+}
+
+// claim counts an order of t at account, which is asked since those before it failed,
+// unless there is no budget for it.
+func (s *scheduler) claim(t *task, account int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	wait, counts := s.price(t, account, s.now())
+	if wait > 0 {
+		return false
 	}
-	return wait
+	if counts {
+		s.accounts[account].pace.take()
+	}
+	return true
 }
 
 // queue returns how many orders wait, and when the last of them will have begun.
@@ -239,14 +325,19 @@ func (s *scheduler) queue(now time.Time) (waiting int, eta time.Time) {
 	for _, l := range []lane{laneRenew, laneFresh, laneAgain} {
 		waiting += s.lanes[l].Len()
 	}
-	return waiting, s.pace.eta(now, waiting)
+	for _, t := range s.lanes[laneCheck].tasks {
+		if t.held == 0 { // likely to pass
+			waiting++
+		}
+	}
+	return waiting, lastBegins(s.accounts, now, waiting)
 }
 
-// budget returns what is left of the CA's budget.
-func (s *scheduler) budget() pace {
+// budget returns what is left at each account.
+func (s *scheduler) budget() []account {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.pace
+	return slices.Clone(s.accounts)
 }
 
 // ended notes that t's job has returned, and plans the next one: of t, or of the
@@ -266,6 +357,8 @@ func (j job) limit() time.Duration {
 	switch j {
 	case jobLook:
 		return lookLimit
+	case jobCheck:
+		return checkLimit
 	case jobAsk:
 		return askLimit
 	}
@@ -277,8 +370,12 @@ func (t *task) lane() lane {
 	switch {
 	case t.job == jobLook:
 		return laneLook
+	case t.job == jobCheck:
+		return laneCheck
 	case t.job == jobAsk:
 		return laneAsk
+	case t.probe:
+		return laneProbe
 	case t.failures > 0:
 		return laneAgain
 	case t.cert:
@@ -294,17 +391,23 @@ func (s *scheduler) plan(t *task, now time.Time) {
 	if s.ending[t.slot.host] {
 		return
 	}
-	s.seq++
-	t.seq = s.seq
 	switch {
 	case !t.looked:
 		t.job, t.due = jobLook, t.retryAt
-	case t.failures > 0 || !t.cert:
+	case t.failures > 0 || t.held > 0 || !t.cert:
 		t.job, t.due = jobOrder, t.retryAt
 	case s.ari && !t.noWindow && t.askAt.Before(t.renewAt):
 		t.job, t.due = jobAsk, t.askAt
 	default:
 		t.job, t.due = jobOrder, t.renewAt
+	}
+	passed := t.passed(now)
+	if t.job == jobOrder && s.preflight != nil && !passed {
+		t.job = jobCheck
+	}
+	if !passed { // who has keeps the place
+		s.seq++
+		t.seq = s.seq
 	}
 	t.rank = t.due
 	if c := t.slot.cert.Load(); t.lane() == laneRenew && c != nil {
@@ -329,6 +432,9 @@ func (s *scheduler) replan(now time.Time) {
 		}
 		if latest := now.Add(maxAsk); t.askAt.After(latest) {
 			t.askAt = latest
+		}
+		if latest := now.Add(maxProbe); t.probeAt.After(latest) {
+			t.probeAt = latest
 		}
 		s.plan(t, now)
 	}

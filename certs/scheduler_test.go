@@ -352,7 +352,7 @@ func TestShares(t *testing.T) {
 				return
 			}
 		}
-	}); !slices.Equal(got[1:], []int{14, 4, 14, 8}) {
+	}); !slices.Equal(got[1:], []int{4, 14, 4, 14, 8, 2}) {
 		t.Errorf("shares of 16 slots: %v", got)
 	}
 }

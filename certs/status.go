@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +25,7 @@ type HostStatus struct {
 	NotAfter    time.Time // when the certificate at hand expires; zero: there is none
 	NextAttempt time.Time // when the next order is due; zero: none is planned, or one is under way
 	Failures    int       // orders that failed one after the other
+	Held        bool      // preflight holds orders back; NextAttempt is when it looks again
 	LastError   string    // of the last attempt; parts are from outside, made safe to print
 	State       State
 }
@@ -77,10 +79,10 @@ func (m *Manager) tell(all []HostStatus) {
 		if t == nil {
 			continue // it comes or goes just now
 		}
-		h.Failures, h.LastError = t.failures, t.lastError
+		h.Failures, h.Held, h.LastError = t.failures, t.held > 0, cmp.Or(t.finding, t.lastError)
 		switch {
 		case t.cancel != nil: // under way
-		case t.failures > 0 || !t.looked:
+		case t.failures > 0 || t.held > 0 || !t.looked:
 			h.NextAttempt = t.retryAt
 		case t.cert:
 			h.NextAttempt = t.renewAt
@@ -144,7 +146,7 @@ func (m *Manager) failed() map[string]bool {
 	m.sched.mu.Lock()
 	defer m.sched.mu.Unlock()
 	for host, t := range m.sched.tasks {
-		if t.lastError != "" {
+		if t.finding != "" || t.lastError != "" {
 			failed[host] = true
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"mtasts-server/mtasts"
 )
 
 // Settings is what the main file says, defaults filled in, paths made absolute.
@@ -40,8 +42,16 @@ type Certificates struct {
 	Files      string   // directory of PEM files, for source files
 	CAs        []CA     // the ACME CA and the one to fall back to
 	ARI        bool     // renew when the CA suggests (RFC 9773)
-	Orders     int      // that the CA takes in three hours; 0 is the built-in number
 	Challenges []string // of "http-01", "tls-alpn-01"
+	Preflight  Preflight
+}
+
+// Preflight says how to find out before an order that it would be in vain.
+type Preflight struct {
+	Off       bool
+	Addresses []netip.Prefix // where hosts lead to that lead here
+	Names     []string       // the same, as names in DNS
+	Resolvers []string       // name servers, "address:port"; none for those of the system
 }
 
 // CA is an ACME certificate authority and our account there.
@@ -53,6 +63,7 @@ type CA struct {
 	EABMACKeyFile string // file that holds EABMACKey
 	Profile       string // of the certificates asked for; "" for the CA's default
 	Roots         string // PEM file of the roots that the CA's own server is checked against; "" for the system's
+	Orders        int    // that the CA takes in three hours; 0 is the built-in number
 }
 
 // Limits bound what strangers can take; 0 stands for the built-in limit.
@@ -195,18 +206,13 @@ func readCertificates(base string, t *table) Certificates {
 	if ari, ok := t.bool("ari"); ok {
 		c.ARI = ari
 	}
-	if n, ok := t.int("orders", "300"); ok {
-		if n < 1 || n > 100_000 {
-			t.errorf("orders", "", "write orders = 300, or what the CA grants the account", "orders: %d in three hours is out of range", n)
-		}
-		c.Orders = int(n)
-	}
 	if list, ok := t.strings("challenges", `"http-01", "tls-alpn-01"`); ok {
 		for _, s := range list {
 			t.oneOf("challenges", s, challenges)
 		}
 		c.Challenges = list
 	}
+	c.Preflight = readPreflight(t)
 	ca := readCA(base, t)
 	var fallback *CA
 	if f := t.sub("fallback"); f != nil {
@@ -250,6 +256,43 @@ func readCertificates(base string, t *table) Certificates {
 	return c
 }
 
+func readPreflight(t *table) Preflight {
+	var p Preflight
+	f := t.sub("preflight")
+	if f == nil {
+		return p
+	}
+	if on, ok := f.bool("enabled"); ok {
+		p.Off = !on
+	}
+	list, _ := f.strings("addresses", `"192.0.2.1", "2001:db8::/64"`)
+	for _, s := range list {
+		last := s[strings.LastIndex(s, ".")+1:]
+		if prefix, err := parsePrefix(s); err == nil {
+			p.Addresses = append(p.Addresses, prefix)
+		} else if name, err := mtasts.ParseDomain(s); err == nil && strings.Trim(last, "0123456789") != "" { // no mistyped address
+			p.Names = append(p.Names, name)
+		} else {
+			f.errorf("addresses", "", `write what hosts lead to that lead here: ["192.0.2.1", "2001:db8::/64", "web.example.net"]`,
+				"addresses: %q is no address, no network and no name", s)
+		}
+	}
+	list, _ = f.strings("resolvers", `"192.0.2.53"`)
+	for _, s := range list {
+		addr, err := netip.ParseAddrPort(s)
+		if a, aerr := netip.ParseAddr(s); err != nil && aerr == nil {
+			addr, err = netip.AddrPortFrom(a, 53), nil
+		}
+		if err != nil {
+			f.errorf("resolvers", "", `write addresses of name servers: ["192.0.2.53", "[2001:db8::53]:53"]`, "resolvers: %q is no address", s)
+		}
+		p.Resolvers = append(p.Resolvers, addr.String())
+	}
+	f.unknown()
+	t.failed = t.failed || f.failed
+	return p
+}
+
 func readCA(base string, t *table) CA {
 	var ca CA
 	if s, ok := t.string("directory", `"https://acme-v02.api.letsencrypt.org/directory"`); ok {
@@ -265,6 +308,12 @@ func readCA(base string, t *table) CA {
 		ca.Email = s
 	}
 	ca.Profile, _ = t.string("profile", `"shortlived"`)
+	if n, ok := t.int("orders", "300"); ok {
+		if n < 1 || n > 100_000 {
+			t.errorf("orders", "", "write orders = 300, or what the CA grants the account", "orders: %d in three hours is out of range", n)
+		}
+		ca.Orders = int(n)
+	}
 	if s, ok := t.string("roots", `"/etc/ssl/our-ca.pem"`); ok {
 		ca.Roots = absolute(base, s)
 	}

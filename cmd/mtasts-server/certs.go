@@ -18,7 +18,7 @@ import (
 
 const certsLong = `certs asks the admin listener of a running server how the certificates are: how many
 hosts have one, how many orders wait and until when, and of each host in trouble the
-last error and when it is tried again. With domains it tells of those, with --all of
+last error and when it is tried, or looked at, again. With domains it tells of those, with --all of
 every one.
 
 Exit status: 0 all these hosts have a certificate, 1 some have none or fail, 2 wrong
@@ -92,7 +92,11 @@ func printCerts(out io.Writer, v app.CertsView, now time.Time) error {
 			expires = "expires " + h.NotAfter.UTC().Format("2006-01-02 15:04")
 		}
 		next := ""
-		if !h.Next.IsZero() {
+		switch {
+		case h.Next.IsZero():
+		case h.Held:
+			next = "next look in " + roughly(h.Next.Sub(now))
+		default:
 			next = "next order in " + roughly(h.Next.Sub(now))
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", h.Host, h.State, expires, next, h.Error)

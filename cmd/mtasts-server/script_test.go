@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"mtasts-server/mtasts"
@@ -30,8 +31,8 @@ func TestMain(m *testing.M) {
 const patience = 20 * time.Second
 
 // TestScripts runs the program as people do. A script has the variables $HTTPS,
-// $PLAIN and $ADMIN, three addresses that are free, and $EXAMPLES, a copy of the
-// examples; beside the usual commands it has these:
+// $PLAIN and $ADMIN, three addresses that are free, $DNS, a name server that knows no
+// name, and $EXAMPLES, a copy of the examples; beside the usual commands it has these:
 //
 //	exits CODE COMMAND...   runs the command and wants this exit code
 //	expand FILE...          replaces the variables in files
@@ -41,6 +42,7 @@ const patience = 20 * time.Second
 //	silent DOMAIN           waits until the domain is refused in the handshake
 //	says PATH REGEXP        waits until the admin listener says so
 func TestScripts(t *testing.T) {
+	ns := emptyDNS(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -54,6 +56,7 @@ func TestScripts(t *testing.T) {
 				}
 				env.Setenv(name, addr)
 			}
+			env.Setenv("DNS", ns)
 			examples := filepath.Join(env.WorkDir, "examples")
 			env.Setenv("EXAMPLES", examples)
 			return os.CopyFS(examples, os.DirFS("../../examples"))
@@ -62,6 +65,30 @@ func TestScripts(t *testing.T) {
 			"exits": exits, "expand": expand, "ready": ready, "await": await, "served": served, "silent": silent, "says": says,
 		},
 	})
+}
+
+// emptyDNS is a name server that knows no name.
+func emptyDNS(t *testing.T) (addr string) {
+	p, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	started, ended := make(chan struct{}), make(chan error, 1)
+	s := &dns.Server{
+		PacketConn:        p,
+		NotifyStartedFunc: func() { close(started) },
+		Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+			_ = w.WriteMsg(new(dns.Msg).SetRcode(q, dns.RcodeNameError))
+		}),
+	}
+	go func() { ended <- s.ActivateAndServe() }()
+	<-started
+	t.Cleanup(func() {
+		if err := errors.Join(s.Shutdown(), <-ended); err != nil {
+			t.Error(err)
+		}
+	})
+	return p.LocalAddr().String()
 }
 
 // freeAddress is free now, and most likely still is when the script needs it.

@@ -35,6 +35,7 @@ type HostView struct {
 	NotAfter time.Time   `json:"not_after,omitzero"`
 	Next     time.Time   `json:"next_attempt,omitzero"`
 	Failures int         `json:"failures,omitempty"`
+	Held     bool        `json:"held,omitempty"` // by preflight, which looks again at next_attempt
 	Error    string      `json:"error,omitempty"`
 }
 
@@ -64,7 +65,7 @@ func (a *admin) certsPage(w http.ResponseWriter, r *http.Request) {
 			v.More++
 			continue
 		}
-		v.Hosts = append(v.Hosts, HostView{h.Host, h.State, h.Issuer, h.NotAfter, h.NextAttempt, h.Failures, h.LastError})
+		v.Hosts = append(v.Hosts, HostView{h.Host, h.State, h.Issuer, h.NotAfter, h.NextAttempt, h.Failures, h.Held, h.LastError})
 	}
 	for _, host := range asked {
 		if !found[host] {

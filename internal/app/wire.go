@@ -48,7 +48,7 @@ func certsOptions(s config.Settings) (certs.Options, error) {
 		Dir:              filepath.Join(s.State, "certs"),
 		FilesDir:         c.Files,
 		ARI:              c.ARI,
-		Orders:           c.Orders,
+		Preflight:        certs.Preflight(c.Preflight),
 		DisableHTTP01:    !slices.Contains(c.Challenges, "http-01"),
 		DisableTLSALPN01: !slices.Contains(c.Challenges, "tls-alpn-01"),
 		HTTPPort:         portOf(s.Listen.HTTP),
@@ -63,7 +63,7 @@ func certsOptions(s config.Settings) (certs.Options, error) {
 		}
 	}
 	for _, ca := range c.CAs {
-		x := certs.CA{Directory: ca.Directory, Email: ca.Email, EABKeyID: ca.EABKeyID, EABMACKey: ca.EABMACKey, Profile: ca.Profile}
+		x := certs.CA{Directory: ca.Directory, Email: ca.Email, EABKeyID: ca.EABKeyID, EABMACKey: ca.EABMACKey, Profile: ca.Profile, Orders: ca.Orders}
 		if ca.EABMACKeyFile != "" {
 			key, err := os.ReadFile(ca.EABMACKeyFile)
 			if x.EABMACKey = strings.TrimSpace(string(key)); err == nil && x.EABMACKey == "" {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -120,13 +121,22 @@ func faultStatus(status int) acmeFault {
 	}
 }
 
-// faultRateLimit answers new orders as a CA does that had too many of them.
-func faultRateLimit(w http.ResponseWriter, _ *http.Request, order *acmeOrder) bool {
-	if order == nil {
-		return false
+// faultRateLimit answers new orders as a CA does that had too many of them, and has
+// some to give in a minute.
+func faultRateLimit(w http.ResponseWriter, r *http.Request, order *acmeOrder) bool {
+	return rateLimit(time.Minute)(w, r, order)
+}
+
+// rateLimit answers so, and says when to come back.
+func rateLimit(wait time.Duration) acmeFault {
+	return func(w http.ResponseWriter, _ *http.Request, order *acmeOrder) bool {
+		return order != nil && tooMany(w, wait)
 	}
+}
+
+func tooMany(w http.ResponseWriter, wait time.Duration) bool {
 	w.Header().Set("Content-Type", "application/problem+json")
-	w.Header().Set("Retry-After", "3600")
+	w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())))
 	w.WriteHeader(http.StatusTooManyRequests)
 	_, _ = io.WriteString(w, `{"type":"urn:ietf:params:acme:error:rateLimited","status":429,`+
 		`"detail":"too many new orders (300) from this account in the last 3h0m0s"}`)

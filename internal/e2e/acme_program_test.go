@@ -24,7 +24,7 @@ func TestACMEProgram(t *testing.T) {
 		s := newSite(t)
 		s.write("roots.pem", string(ca.httpsRootsPEM()))
 		s.write("eab", eabKey+"\n")
-		s.write("mtasts-server.toml", acmeProgramConfig(source, ca))
+		s.write("mtasts-server.toml", acmeProgramConfig(t, source, ca))
 		s.write("policies/first.toml", acmeProgramPolicy(d[0]))
 		p := s.start()
 		ca.connect(p.acmePorts())
@@ -46,6 +46,7 @@ func TestACMEProgram(t *testing.T) {
 			`mtasts_certificates_ready_hosts 2`,
 			`mtasts_certificates_orders_total{outcome="obtained"} 2`,
 			`mtasts_certificates_orders_total{outcome="failed"} 0`,
+			`mtasts_certificates_preflights_total{outcome="passed"} 2`,
 		)
 		p.stop()
 
@@ -61,7 +62,7 @@ func TestACMEProgram(t *testing.T) {
 	})
 }
 
-func acmeProgramConfig(source certs.Source, ca *pebbleCA) string {
+func acmeProgramConfig(t *testing.T, source certs.Source, ca *pebbleCA) string {
 	return fmt.Sprintf(`
 policies = ["policies/*.toml"]
 state = "state"
@@ -75,9 +76,12 @@ directory = %q
 email = "hostmaster@example.net"
 roots = "roots.pem"
 eab = { key_id = "kid-1", mac_key_file = "eab" }
+[certificates.preflight]
+addresses = ["127.0.0.0/8"]
+resolvers = [%q]
 [log]
 format = "json"
-`, source, ca.directory())
+`, source, ca.directory(), testDNS(t).addr)
 }
 
 // acmeProgramPolicy is a policy file from which acmePolicy is made.

@@ -88,6 +88,9 @@ func newACMESite(t testing.TB, o certs.Options) *acmeSite {
 	if o.Dir == "" {
 		o.Dir = t.TempDir()
 	}
+	if len(o.Preflight.Resolvers) == 0 {
+		o.Preflight.Resolvers = []string{testDNS(t).addr}
+	}
 	o.HTTPPort, o.TLSPort = s.ports()
 	o.Now = func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) }
 	o.Log = slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))

@@ -37,6 +37,7 @@ type pebbleOptions struct {
 	shortlived time.Duration     // if set, of those with the profile "shortlived"
 	eabKeys    map[string]string // MAC keys by key id; if set, only who has one of them gets an account
 	blocked    []string          // domains that the CA refuses
+	identities []string          // by which the CA goes in CAA records
 }
 
 // pebbleCA is a CA. Its directory can be told to others before it answers: requests wait
@@ -113,7 +114,7 @@ func (p *pebbleCA) connect(httpPort, tlsPort int) {
 		}
 	}
 	va := pebbleva.New(logger, httpPort, tlsPort, true, testDNS(p.t).addr, p.db)
-	wfe := pebblewfe.New(logger, p.db, va, p.ca, nil, true, len(p.o.eabKeys) > 0, 0, 0)
+	wfe := pebblewfe.New(logger, p.db, va, p.ca, p.o.identities, true, len(p.o.eabKeys) > 0, 0, 0)
 	p.wfe, p.mgt = wfe.Handler(), wfe.ManagementHandler()
 	close(p.ready)
 }
