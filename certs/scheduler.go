@@ -57,6 +57,8 @@ type scheduler struct {
 	log    *slog.Logger
 	now    func() time.Time
 
+	storable func() bool // whether what is ordered could be stored; waits for nothing
+
 	mu      sync.Mutex
 	tasks   map[string]*task
 	waiting *queue // by due time
@@ -66,6 +68,7 @@ type scheduler struct {
 	ending  map[string]bool // hosts that left while a job was running which has not returned yet
 	seq     uint64
 	pace    pace
+	doubt   doubt
 	limited int  // orders in a row that met a rate limit
 	changed bool // what is to be remembered changed since it was last asked for
 	former  map[string]attempt
@@ -81,9 +84,9 @@ func newScheduler(e engine, slots int, ari bool, log *slog.Logger, now func() ti
 		engine: e, slots: slots, ari: ari, log: log,
 		now:     func() time.Time { return now().Round(0) }, // wall clock only: certificates know no other
 		tasks:   map[string]*task{},
-		waiting: &queue{less: byDue},
-		ending:  map[string]bool{},
-		wake:    make(chan struct{}, 1),
+		waiting: &queue{less: byDue}, storable: func() bool { return true },
+		ending: map[string]bool{},
+		wake:   make(chan struct{}, 1),
 	}
 	for l := range s.lanes {
 		s.lanes[l] = &queue{less: lane(l).less()}
@@ -148,6 +151,7 @@ func (s *scheduler) run(ctx context.Context) {
 		now := s.now()
 		if drift := now.Sub(wall) - time.Since(began); drift.Abs() > maxDrift {
 			s.log.Warn("the clock was set: planning anew", "by", drift.Round(time.Second).String())
+			s.doubt.set(drift, now)
 			s.replan(now)
 		}
 		wall, began = now, time.Now()
@@ -210,12 +214,18 @@ func (s *scheduler) dispatch(ctx context.Context, now time.Time) (again time.Dur
 	return again
 }
 
-// afford returns how long t's job has to wait until the CA's budget allows it; 0 is
-// for now, and then it is counted. The CA does not count what renews one of its
+// afford returns how long t's job has to wait until the CA's budget allows it, storage
+// is well and the clock believed; 0 is for now, and then it is counted. The CA does not count what renews one of its
 // certificates at the time that it proposed ("replaces", RFC 9773 §5).
 func (s *scheduler) afford(t *task, now time.Time) time.Duration {
 	if t.job != jobOrder {
 		return 0
+	}
+	if !s.storable() {
+		return holdOrders
+	}
+	if wait := s.doubt.wait(now, s.ordering()); wait > 0 {
+		return wait
 	}
 	c := t.slot.cert.Load()
 	if c != nil && !c.foreign && !t.window.end.IsZero() {
@@ -231,6 +241,9 @@ func (s *scheduler) afford(t *task, now time.Time) time.Duration {
 	}
 	return wait
 }
+
+// ordering is how many orders are under way.
+func (s *scheduler) ordering() int { return s.busy[laneRenew] + s.busy[laneFresh] + s.busy[laneAgain] }
 
 // queue returns how many orders wait, and when the last of them will have begun.
 func (s *scheduler) queue(now time.Time) (waiting int, eta time.Time) {
@@ -329,6 +342,9 @@ func (s *scheduler) replan(now time.Time) {
 		}
 		if latest := now.Add(maxAsk); t.askAt.After(latest) {
 			t.askAt = latest
+		}
+		if t.cert && t.renewAt.After(now) && t.failures > 0 {
+			t.failures, t.lastError, s.changed = 0, "", true // it was due by the wrong clock only
 		}
 		s.plan(t, now)
 	}
