@@ -63,20 +63,26 @@ const (
 	// to four seconds, and others wait for its turn.
 	coldWait = 2 * time.Second
 
-	// coldSlow reads that take longer mean that storage hangs: then nobody waits for
-	// it, and no more threads get stuck in it.
-	coldSlow = 4
+	// coldSlow reads that take longer mean that storage hangs. Then others get the
+	// time that a good disk takes, as not all of it may hang, until there are coldMost:
+	// each keeps a thread.
+	coldSlow  = 4
+	coldBrief = 100 * time.Millisecond
+	coldMost  = 64
 )
 
 // readCold reads s from storage. Those who ask for it at the same time share one
 // read, and who hangs up, or has waited for long enough, stops waiting for it.
 func (m *Manager) readCold(ctx context.Context, s *slot) *certificate {
-	if m.slow.Load() >= coldSlow {
+	wait := coldWait
+	if n := m.slow.Load(); n >= coldMost {
 		return nil
+	} else if n >= coldSlow {
+		wait = coldBrief
 	}
 	done := m.cold.DoChan(s.host, func() (any, error) {
 		if s.cert.Load() == nil && !s.looked.Load() {
-			late := time.AfterFunc(coldWait, func() { m.slow.Add(1) })
+			late := time.AfterFunc(wait, func() { m.slow.Add(1) })
 			m.readStored(s)
 			if !late.Stop() {
 				m.slow.Add(-1)
@@ -88,7 +94,7 @@ func (m *Manager) readCold(ctx context.Context, s *slot) *certificate {
 	if ctx != nil {
 		gone = ctx.Done()
 	}
-	patience := time.NewTimer(coldWait)
+	patience := time.NewTimer(wait)
 	defer patience.Stop()
 	select {
 	case r := <-done:

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -130,13 +131,14 @@ func TestHandshakesWhileStorageHangs(t *testing.T) {
 		answers := make(chan struct{})
 		want := valid(90 * day)
 		w.e.onStored = func(_ context.Context, name string) (*certificate, error) {
-			if name != host {
+			if strings.HasPrefix(name, "cold") {
 				<-answers
 			}
 			return want, nil
 		}
+		const late = "late.example.com" // its file can be read
 		cold := names("cold", 100)
-		m := serving(t, w, append(cold, host)...)
+		m := serving(t, w, append(cold, host, late)...)
 		handshake := func(name string, good bool, within time.Duration) {
 			t.Helper()
 			began := time.Now()
@@ -152,9 +154,15 @@ func TestHandshakesWhileStorageHangs(t *testing.T) {
 		}
 		wg.Wait()
 		synctest.Wait()
-		for _, name := range cold {
-			handshake(name, false, 0)
+		handshake(late, true, 0)
+		for i, name := range cold {
+			within := time.Duration(0)
+			if i < coldMost {
+				within = coldBrief
+			}
+			handshake(name, false, within)
 			handshake(host, true, 0)
+			synctest.Wait()
 		}
 		if lines := m.Trouble(); len(lines) != 1 {
 			t.Errorf("it is told by %q", lines)

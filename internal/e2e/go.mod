@@ -6,6 +6,7 @@ replace mtasts-server => ../..
 
 require (
 	github.com/foxcpp/go-mtasts v0.0.0-20191219193356-62bc3f1f74b8
+	github.com/hanwen/go-fuse/v2 v2.12.1
 	github.com/letsencrypt/challtestsrv v1.4.2
 	github.com/letsencrypt/pebble/v2 v2.10.1
 	github.com/miekg/dns v1.1.73
