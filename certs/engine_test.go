@@ -65,10 +65,13 @@ func (e *fakeEngine) begin(host string) func() {
 
 func (e *fakeEngine) stored(ctx context.Context, host string) (*certificate, error) {
 	defer e.begin(host)()
-	if e.onStored == nil {
+	e.mu.Lock()
+	onStored := e.onStored
+	e.mu.Unlock()
+	if onStored == nil {
 		return nil, fs.ErrNotExist
 	}
-	return e.onStored(ctx, host)
+	return onStored(ctx, host)
 }
 
 func (e *fakeEngine) order(ctx context.Context, host string, cur *certificate, account int) (*certificate, error) {
@@ -76,14 +79,22 @@ func (e *fakeEngine) order(ctx context.Context, host string, cur *certificate, a
 	e.mu.Lock()
 	e.orders[host] = append(e.orders[host], time.Now())
 	e.sequence = append(e.sequence, host)
+	onOrder, onOrderFrom := e.onOrder, e.onOrderFrom
 	e.mu.Unlock()
-	if e.onOrderFrom != nil {
-		return e.onOrderFrom(ctx, host, cur, account)
+	if onOrderFrom != nil {
+		return onOrderFrom(ctx, host, cur, account)
 	}
-	if e.onOrder == nil {
+	if onOrder == nil {
 		return issue(ctx, host, cur)
 	}
-	return e.onOrder(ctx, host, cur)
+	return onOrder(ctx, host, cur)
+}
+
+// set has orders done in another way from now on.
+func (e *fakeEngine) set(order func(context.Context, string, *certificate) (*certificate, error)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.onOrder = order
 }
 
 func (e *fakeEngine) window(ctx context.Context, cur *certificate) (window, error) {

@@ -39,13 +39,15 @@ type files struct {
 	now    func() time.Time
 	shared *interner
 
-	mu       sync.Mutex
-	read     map[string]*pemFile // by path
+	reading sync.Mutex          // held while the disk is waited for
+	read    map[string]*pemFile // by path
+	said    map[string]string   // by path: what was logged last
+
+	mu       sync.Mutex // never held while the disk is waited for
 	dirs     []string
 	pairs    map[string][]*pair // by name in the certificate: "mta-sts.example.com", "*.example.com"
 	keyless  map[string]string  // the same for certificates whose key is missing: their path
 	problems map[string]string  // by host
-	said     map[string]string  // by path: what was logged last
 }
 
 // pair is a certificate with its key, and where it was found.
@@ -65,8 +67,8 @@ func openFiles(dir string, log *slog.Logger, now func() time.Time) *files {
 // reload reads what changed in the directory. A file that cannot be used is told
 // once, and costs nothing but itself.
 func (f *files) reload() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.reading.Lock()
+	defer f.reading.Unlock()
 	read := make(map[string]*pemFile, len(f.read))
 	dirs := []string{f.dir}
 	var fresh []newFile
@@ -114,6 +116,8 @@ func (f *files) reload() {
 	if err != nil {
 		f.warn(f.dir, err)
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.dirs = dirs
 	for i, file := range f.readAll(fresh) {
 		path := fresh[i].path

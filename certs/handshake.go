@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 )
 
 const (
@@ -30,7 +31,8 @@ type responder interface {
 // that has none yet. crypto/tls then ends the handshake with unrecognized_name.
 //
 // It reads memory, except for the first handshake of a host after a start, which
-// may come before the scheduler has read the host's file. It never waits for a CA.
+// may come before the scheduler has read the host's file. It never waits for a CA, and
+// for storage no longer than coldWait.
 func (m *Manager) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if hello.ServerName == "" {
 		return nil, nil
@@ -56,12 +58,35 @@ func (m *Manager) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, 
 	return m.hot.get(s, c)
 }
 
+const (
+	// coldWait is how long a handshake waits for storage: senders give up after two
+	// to four seconds, and others wait for its turn.
+	coldWait = 2 * time.Second
+
+	// coldSlow reads that take longer mean that storage hangs. Then others get the
+	// time that a good disk takes, as not all of it may hang, until there are coldMost:
+	// each keeps a thread.
+	coldSlow  = 4
+	coldBrief = 100 * time.Millisecond
+	coldMost  = 64
+)
+
 // readCold reads s from storage. Those who ask for it at the same time share one
-// read, and who hangs up stops waiting for it.
+// read, and who hangs up, or has waited for long enough, stops waiting for it.
 func (m *Manager) readCold(ctx context.Context, s *slot) *certificate {
+	wait := coldWait
+	if n := m.slow.Load(); n >= coldMost {
+		return nil
+	} else if n >= coldSlow {
+		wait = coldBrief
+	}
 	done := m.cold.DoChan(s.host, func() (any, error) {
 		if s.cert.Load() == nil && !s.looked.Load() {
+			late := time.AfterFunc(wait, func() { m.slow.Add(1) })
 			m.readStored(s)
+			if !late.Stop() {
+				m.slow.Add(-1)
+			}
 		}
 		return s.cert.Load(), nil
 	})
@@ -69,12 +94,15 @@ func (m *Manager) readCold(ctx context.Context, s *slot) *certificate {
 	if ctx != nil {
 		gone = ctx.Done()
 	}
+	patience := time.NewTimer(wait)
+	defer patience.Stop()
 	select {
 	case r := <-done:
 		return r.Val.(*certificate)
 	case <-gone:
-		return nil
+	case <-patience.C:
 	}
+	return nil
 }
 
 // readStored reads s from storage once. Errors, and even panics below, which would

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -93,6 +94,7 @@ func TestHandshakeWithoutADisk(t *testing.T) {
 					}
 					w.e.mu.Unlock()
 				}
+				pass(lookLimit)
 			})
 		})
 	}
@@ -103,20 +105,75 @@ func TestHandshakeHangsUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2, false)
 		want := valid(90 * day)
-		w.e.onStored = func(ctx context.Context, _ string) (*certificate, error) { return want, pause(ctx, time.Minute/2) }
+		w.e.onStored = func(ctx context.Context, _ string) (*certificate, error) { return want, pause(ctx, coldWait*3/4) }
 		m := serving(t, w, host)
 		slot := (*m.hosts.Load())[host]
 		ctx, hangUp := context.WithCancel(t.Context())
 		gone, stays := make(chan *certificate), make(chan *certificate)
 		go func() { gone <- m.readCold(ctx, slot) }()
 		go func() { stays <- m.readCold(t.Context(), slot) }()
-		pass(time.Second)
+		pass(coldWait / 4)
 		hangUp()
 		if c := <-gone; c != nil {
 			t.Error("it waited")
 		}
 		if c := <-stays; c != want {
 			t.Errorf("who stays got %v", c)
+		}
+	})
+}
+
+// Storage that does not answer costs handshakes of hosts that were not asked for yet a
+// while at first, and then nothing. Others never wait.
+func TestHandshakesWhileStorageHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, false)
+		answers := make(chan struct{})
+		want := valid(90 * day)
+		w.e.onStored = func(_ context.Context, name string) (*certificate, error) {
+			if strings.HasPrefix(name, "cold") {
+				<-answers
+			}
+			return want, nil
+		}
+		const late = "late.example.com" // its file can be read
+		cold := names("cold", 100)
+		m := serving(t, w, append(cold, host, late)...)
+		handshake := func(name string, good bool, within time.Duration) {
+			t.Helper()
+			began := time.Now()
+			c, err := m.GetCertificate(hello(name))
+			if took := time.Since(began); err != nil || made(c, want) != good || took > within {
+				t.Errorf("%s: %v, %v after %s", name, c, err, took)
+			}
+		}
+		handshake(host, true, 0)
+		var wg sync.WaitGroup
+		for _, name := range cold[:coldSlow] {
+			wg.Go(func() { handshake(name, false, coldWait) })
+		}
+		wg.Wait()
+		synctest.Wait()
+		handshake(late, true, 0)
+		for i, name := range cold {
+			within := time.Duration(0)
+			if i < coldMost {
+				within = coldBrief
+			}
+			handshake(name, false, within)
+			handshake(host, true, 0)
+			synctest.Wait()
+		}
+		if lines := m.Trouble(); len(lines) != 1 {
+			t.Errorf("it is told by %q", lines)
+		}
+		close(answers)
+		synctest.Wait()
+		for _, name := range cold {
+			handshake(name, true, 0)
+		}
+		if lines := m.Trouble(); len(lines) != 0 {
+			t.Errorf("it is told still: %q", lines)
 		}
 	})
 }

@@ -275,11 +275,13 @@ func (s *scheduler) orderDone(t *task, cur, c *certificate, err error) {
 	}
 	if !t.renewAt.After(now) {
 		// Renewing at once would go on for ever and eat up the CA's limits.
+		s.doubt.settle(false, now)
 		t.failures = failures
 		s.orderFailed(t, c, fmt.Errorf("the new certificate is to be renewed already, it is valid from %s until %s: is this clock right?",
 			c.notBefore.UTC().Format(time.RFC3339), c.notAfter.UTC().Format(time.RFC3339)))
 		return
 	}
+	s.doubt.settle(true, now)
 	s.log.Info("got a certificate", "host", t.slot.host, "issuer", c.issuer, "expires", c.notAfter, "renew", t.renewAt)
 }
 
@@ -294,6 +296,9 @@ func (s *scheduler) orderFailed(t *task, cur *certificate, err error) {
 	}
 	t.looked = true
 	t.retryAt = now.Add(retryWait(t.failures, life, rand.Float64()))
+	if showsClock(err) {
+		s.doubt.settle(false, now)
+	}
 	if after, ok := errors.AsType[retryAfter](err); ok {
 		// It may be a limit of this host alone, which nobody else is told of.
 		if at := now.Add(min(after.wait, maxHostRetryAfter)); at.After(t.retryAt) {

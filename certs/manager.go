@@ -51,7 +51,10 @@ type Manager struct {
 	sweeps    []func(ctx context.Context, ours func(string) bool, now time.Time) (int, error)
 	sched     *scheduler
 	saved     []account // as they were last written down
+	shelf     *shelf
+	health    *health // of the shelf's disk
 	cold      singleflight.Group
+	slow      atomic.Int32 // reads for handshakes that storage does not answer
 	hot       hot
 }
 
@@ -81,6 +84,7 @@ func (m *Manager) open() error {
 	if err != nil {
 		return err
 	}
+	m.shelf, m.health = sh, &health{dir: sh.dir}
 	m.sweeps = append(m.sweeps, sh.sweep)
 	if m.o.Source == SourceAutocert {
 		e, err := newAutocertEngine(&m.o, sh)
@@ -100,6 +104,7 @@ func (m *Manager) open() error {
 		}
 	}
 	m.sched = newScheduler(m.engine, m.o.Slots, m.o.ARI && m.o.Source == SourceCertmagic, m.o.Log, m.o.Now)
+	m.sched.storable = m.storable
 	if m.o.acme() {
 		m.sched.accounts = nil
 		for _, ca := range m.o.CAs {
@@ -173,6 +178,9 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { m.every(ctx, saveEvery, saveEvery, m.save) })
+	if m.health != nil {
+		wg.Go(func() { m.health.watch(ctx, m.tellHealth, m.saveAgain) })
+	}
 	wg.Go(func() { m.every(ctx, sweepFirst, sweepEvery, m.sweep) })
 	m.sched.run(ctx)
 	wg.Wait()
@@ -216,6 +224,26 @@ func (m *Manager) save(context.Context) {
 			return
 		}
 		m.saved = left
+	}
+}
+
+// tellHealth logs that storage became bad, or well again.
+func (m *Manager) tellHealth(err error) {
+	if err != nil {
+		m.o.Log.Error("certificates cannot be stored: none is ordered until they can be, and those at hand are handed out", "err", errorText(err))
+	} else {
+		m.o.Log.Info("certificates can be stored again")
+	}
+}
+
+// saveAgain stores what could not be stored before.
+func (m *Manager) saveAgain() {
+	n, err := m.shelf.unsaved.save()
+	if err != nil {
+		m.o.Log.Warn("new certificates could not be stored still", "err", errorText(err))
+	}
+	if n > 0 {
+		m.o.Log.Info("stored certificates that could not be stored before", "count", n)
 	}
 }
 

@@ -150,7 +150,7 @@ func TestStatusSummaryAndMetrics(t *testing.T) {
 			t.Errorf("status\n     %v\nwant %v", got, want)
 		}
 		earliest := (*m.hosts.Load())[expired].cert.Load().notAfter
-		if got, want := m.Summary(), (Summary{Hosts: 6, Ready: 2, Pending: 1, Failing: 4, EarliestExpiry: earliest}); got != want {
+		if got, want := m.Summary(), (Summary{Hosts: 6, Ready: 2, Pending: 1, Failing: 4, EarliestExpiry: earliest, Expired: 1}); got != want {
 			t.Errorf("%+v\nwant %+v", got, want)
 		}
 
@@ -171,6 +171,7 @@ func TestStatusSummaryAndMetrics(t *testing.T) {
 			"mtasts_certificates_ready_hosts = 2",
 			"mtasts_certificates_renewal_info_total answered = 0",
 			"mtasts_certificates_renewal_info_total failed = 0",
+			"mtasts_certificates_storable = 1",
 		}, "\n"); got != want {
 			t.Errorf("metrics\n%s\nwant\n%s", got, want)
 		}

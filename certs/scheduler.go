@@ -64,6 +64,8 @@ type scheduler struct {
 	// preflight says whether an order for host could succeed; nil: nobody is asked.
 	preflight func(ctx context.Context, host string) verdict
 
+	storable func() bool // whether what is ordered could be stored; waits for nothing
+
 	mu       sync.Mutex
 	tasks    map[string]*task
 	waiting  *queue // by due time
@@ -74,7 +76,8 @@ type scheduler struct {
 	seq      uint64
 	accounts []account // never fewer than one
 	looks    pace      // of preflight
-	changed  bool      // what is to be remembered changed since it was last asked for
+	doubt    doubt
+	changed  bool // what is to be remembered changed since it was last asked for
 	former   map[string]attempt
 
 	wake chan struct{}
@@ -91,6 +94,7 @@ func newScheduler(e engine, slots int, ari bool, log *slog.Logger, now func() ti
 		tasks:    map[string]*task{},
 		waiting:  &queue{less: byDue},
 		ending:   map[string]bool{},
+		storable: func() bool { return true },
 		accounts: make([]account, 1),
 		looks:    newPace(looksPerSecond, time.Second),
 		wake:     make(chan struct{}, 1),
@@ -161,6 +165,7 @@ func (s *scheduler) run(ctx context.Context) {
 		now := s.now()
 		if drift := now.Sub(wall) - time.Since(began); drift.Abs() > maxDrift {
 			s.log.Warn("the clock was set: planning anew", "by", drift.Round(time.Second).String())
+			s.doubt.set(drift, now)
 			s.replan(now)
 		}
 		wall, began = now, time.Now()
@@ -228,9 +233,10 @@ func (s *scheduler) dispatch(ctx context.Context, now time.Time) (again time.Dur
 	return again
 }
 
-// afford returns how long t's job has to wait until a budget allows it; 0 is for now,
-// and then it is counted. A new host goes to the first account that has orders left. A
-// renewal waits for the one that it is of: elsewhere it would count as new.
+// afford returns how long t's job has to wait until a budget allows it, storage is well
+// and the clock believed; 0 is for now, and then it is counted. A new host goes to the
+// first account that has orders left. A renewal waits for the one that it is of:
+// elsewhere it would count as new.
 func (s *scheduler) afford(t *task, now time.Time) time.Duration {
 	switch t.job {
 	case jobCheck:
@@ -242,6 +248,12 @@ func (s *scheduler) afford(t *task, now time.Time) time.Duration {
 	case jobOrder:
 	default:
 		return 0
+	}
+	if !s.storable() {
+		return holdOrders
+	}
+	if wait := s.doubt.wait(now, s.ordering()); wait > 0 {
+		return wait
 	}
 	t.from = s.candidates(t)
 	try := len(t.from)
@@ -317,6 +329,9 @@ func (s *scheduler) claim(t *task, account int) bool {
 	}
 	return true
 }
+
+// ordering is how many orders are under way.
+func (s *scheduler) ordering() int { return s.busy[laneRenew] + s.busy[laneFresh] + s.busy[laneAgain] }
 
 // queue returns how many orders wait, and when the last of them will have begun.
 func (s *scheduler) queue(now time.Time) (waiting int, eta time.Time) {
@@ -435,6 +450,9 @@ func (s *scheduler) replan(now time.Time) {
 		}
 		if latest := now.Add(maxProbe); t.probeAt.After(latest) {
 			t.probeAt = latest
+		}
+		if t.cert && t.renewAt.After(now) && t.failures > 0 {
+			t.failures, t.lastError, s.changed = 0, "", true // it was due by the wrong clock only
 		}
 		s.plan(t, now)
 	}

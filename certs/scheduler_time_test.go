@@ -2,6 +2,7 @@ package certs
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -68,6 +69,93 @@ func TestClockSetForward(t *testing.T) {
 		pass(maxNap + maxRetry + time.Minute)
 		if good := w.task(host); good.failures != 0 || good.lastError != "" || w.cert(host).expired(time.Now()) {
 			t.Errorf("still failing: %+v", good)
+		}
+	})
+}
+
+// Of all the certificates that look expired then, a few are ordered to find out. When the
+// clock is set right, none is.
+func TestClockSetForwardWithManyHosts(t *testing.T) {
+	for _, c := range []struct {
+		why   string
+		order func(context.Context, string, *certificate) (*certificate, error)
+		most  int // orders while it is wrong
+	}{
+		{"the CA issues by its own clock", issue, 40},
+		{"the CA's own certificate looks expired", func(context.Context, string, *certificate) (*certificate, error) {
+			return nil, fmt.Errorf("asking the CA: %w", x509.CertificateInvalidError{Reason: x509.Expired})
+		}, 40},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 16, false)
+				w.add(names("h", 500)...)
+				defer w.start(t)()
+				pass(day)
+				at := len(w.e.count().sequence)
+				w.e.set(c.order)
+				w.setClock(365 * day)
+				pass(6 * time.Hour)
+				if n := len(w.e.count().sequence) - at; n == 0 || n > c.most {
+					t.Errorf("%d orders while the clock is wrong, want 1 to %d", n, c.most)
+				}
+				at = len(w.e.count().sequence)
+				w.e.set(nil)
+				w.setClock(0)
+				pass(day)
+				if n := len(w.e.count().sequence) - at; n != 0 {
+					t.Errorf("%d orders when it is right again", n)
+				}
+				for _, host := range names("h", 500) {
+					if task := w.task(host); task.failures != 0 || task.lastError != "" {
+						t.Fatalf("%s: %+v", host, task)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A machine that slept for half a year renews all it has, after a first one.
+func TestClockSetForwardRightly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 16, false)
+		w.add(names("h", 500)...)
+		defer w.start(t)()
+		pass(day)
+		at := len(w.e.count().sequence)
+		w.e.set(func(ctx context.Context, _ string, _ *certificate) (*certificate, error) {
+			if err := pause(ctx, 5*time.Second); err != nil {
+				return nil, err
+			}
+			c := valid(90 * day)
+			c.notBefore, c.notAfter = c.notBefore.Add(180*day), c.notAfter.Add(180*day)
+			return c, nil
+		})
+		w.setClock(180 * day)
+		pass(maxNap + time.Hour)
+		if n := len(w.e.count().sequence) - at; n != 500 {
+			t.Errorf("%d orders, want all 500", n)
+		}
+	})
+}
+
+// While nothing can be stored nothing is ordered; then everything is, at once.
+func TestNothingIsOrderedThatCannotBeStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 16, false)
+		var well atomic.Bool
+		w.storable = well.Load
+		w.add(names("h", 20)...)
+		defer w.start(t)()
+		pass(day)
+		if n := len(w.e.count().sequence); n != 0 {
+			t.Errorf("%d orders", n)
+		}
+		well.Store(true)
+		pass(holdOrders + time.Minute)
+		if n := len(w.e.count().sequence); n != 20 {
+			t.Errorf("%d orders, want one of each host", n)
 		}
 	})
 }

@@ -38,8 +38,9 @@ const (
 // certmagic writes three files one after the other, and deletes some of them
 // again when a later one fails (its storeTx).
 type shelf struct {
-	dir    string
-	shared *interner
+	dir     string
+	shared  *interner
+	unsaved unsaved
 }
 
 func newShelf(dir string) (*shelf, error) {
@@ -67,14 +68,17 @@ func (s *shelf) get(host string) (*certificate, error) {
 }
 
 // put checks key and chain, writes them and returns what a get would. When only
-// the writing fails, the certificate is returned beside the error: it is good.
+// the writing fails, the certificate is returned beside the error: it is good, and is
+// kept until it can be written.
 func (s *shelf) put(host, issuer string, keyPEM, chainPEM []byte) (*certificate, error) {
 	data := bundle(issuer, keyPEM, chainPEM)
 	c, err := parseBundle(host, data, s.shared)
 	if err != nil {
 		return nil, err
 	}
+	s.unsaved.drop(s.path(host))
 	if err := writeFile(s.path(host), data, 0o600); err != nil {
+		s.unsaved.add(s.path(host), data)
 		return c, fmt.Errorf("storing the certificate of %q: %w", host, err)
 	}
 	return c, nil

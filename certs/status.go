@@ -38,9 +38,27 @@ type Summary struct {
 	Pending        int       // have none, and nothing went wrong yet
 	Failing        int       // the last attempt failed, or the certificate has expired
 	EarliestExpiry time.Time // of the certificates at hand; zero: there are none
+	Expired        int       // of the certificates at hand
+	Early          int       // of the certificates at hand: not valid yet, by more than clocks differ
 
 	Waiting int       // orders that are due and wait for a slot or for the CA's budget
 	ETA     time.Time // when the last of them will have begun, by that budget; zero: soon
+}
+
+// maxEarly is by how much clocks may differ: CAs date certificates back by an hour.
+const maxEarly = time.Hour
+
+// WrongClock says why the clock seems to be wrong, "" where it does not: all certificates
+// at hand have expired, or are not valid yet.
+func (s Summary) WrongClock() string {
+	switch atHand := s.Ready + s.Expired; {
+	case atHand == 0:
+	case s.Expired == atHand:
+		return "every certificate has expired"
+	case s.Early == atHand:
+		return "no certificate is valid yet"
+	}
+	return ""
 }
 
 // Status tells of every host, in the order of their names.
@@ -115,7 +133,13 @@ func (m *Manager) Summary() Summary {
 			if sum.EarliestExpiry.IsZero() || notAfter.Before(sum.EarliestExpiry) {
 				sum.EarliestExpiry = notAfter
 			}
-			if !c.expired(now) {
+			switch {
+			case c.expired(now):
+				sum.Expired++
+			case c.notBefore.After(now.Add(maxEarly)):
+				sum.Early++
+				sum.Ready++
+			default:
 				sum.Ready++
 			}
 		}

@@ -28,9 +28,7 @@ func (d *door) Accept() (net.Conn, error) {
 			if errors.Is(err, net.ErrClosed) || !isPassing(err) {
 				return nil, err
 			}
-			if d.s.guard.evictOne() {
-				d.s.metrics.connection(evicted)
-			}
+			d.s.cannotAccept(d.kind, err)
 			nap = min(max(2*nap, 5*time.Millisecond), longestNap)
 			d.s.o.Log.Warn("cannot take connections for a moment", "err", err, "wait", nap.String())
 			time.Sleep(nap)

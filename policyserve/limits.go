@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// DefaultConnections is the default of Limits.Connections.
+const DefaultConnections = 8192
+
 // Limits bound what strangers can take. Zero stands for the default.
 type Limits struct {
 	// Connections open at a time, on all listeners together. The default, 8192,
@@ -41,7 +44,7 @@ type Limits struct {
 
 func (l Limits) withDefaults() Limits {
 	return Limits{
-		Connections:           cmp.Or(l.Connections, 8192),
+		Connections:           cmp.Or(l.Connections, DefaultConnections),
 		ConnectionsPerAddress: cmp.Or(l.ConnectionsPerAddress, 256),
 		Handshakes:            cmp.Or(l.Handshakes, 4*runtime.GOMAXPROCS(0)),
 		HeaderBytes:           cmp.Or(l.HeaderBytes, 8<<10),

@@ -23,6 +23,8 @@ type metrics struct {
 	requests    [kindCount][len(states) + 1][len(statuses)]atomic.Int64
 	handshakes  [resultCount]atomic.Int64
 	connections [len(verdicts)]atomic.Int64
+
+	acceptErrors [kindCount]atomic.Int64
 }
 
 func (m *metrics) count(k kind, a *answer, status int) {
@@ -44,13 +46,15 @@ var (
 		"TLS handshakes by how they ended.", []string{"result"}, nil)
 	descConnections = prometheus.NewDesc("mtasts_connections_total",
 		"Connections by what became of them: admitted, refused for a limit, or evicted while quiet to make place.", []string{"verdict"}, nil)
+	descAcceptErrors = prometheus.NewDesc("mtasts_accept_errors_total",
+		"Connections that the system refused us for the moment, as no file descriptors are left, by listener.", []string{"listener"}, nil)
 	descOpen  = prometheus.NewDesc("mtasts_connections_open", "Connections that are open now.", nil, nil)
 	descHosts = prometheus.NewDesc("mtasts_policy_hosts", "Policy hosts that are answered for.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descRequests, descHandshakes, descConnections, descOpen, descHosts} {
+	for _, d := range []*prometheus.Desc{descRequests, descHandshakes, descConnections, descAcceptErrors, descOpen, descHosts} {
 		ch <- d
 	}
 }
@@ -73,6 +77,9 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 				counter(descRequests, &s.metrics.requests[k][st][i], kindNames[k], name, strconv.Itoa(code))
 			}
 		}
+	}
+	for k := range kindCount {
+		counter(descAcceptErrors, &s.metrics.acceptErrors[k], kindNames[k])
 	}
 	for r := range resultCount {
 		counter(descHandshakes, &s.metrics.handshakes[r], resultNames[r])

@@ -49,6 +49,7 @@ type Server struct {
 	refusal *tls.Config   // for who asks for a host that is not ours
 	slots   chan struct{} // handshakes being computed
 	metrics metrics
+	refused refused // by the system
 
 	mu      sync.Mutex
 	closing bool

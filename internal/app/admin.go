@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/pprof"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"mtasts-server/certs"
 	"mtasts-server/config"
 	"mtasts-server/mtasts"
+	"mtasts-server/policyserve"
 )
 
 // admin answers on the admin listener: health, metrics and profiles, nothing that
@@ -23,6 +25,8 @@ import (
 type admin struct {
 	publisher *publisher
 	certs     *certs.Manager
+	server    *policyserve.Server
+	errands   []*errand
 	version   string
 	serving   atomic.Bool // the listeners are open and not being closed
 }
@@ -31,6 +35,12 @@ func newAdminServer(a *admin, log *slog.Logger, cs ...prometheus.Collector) *htt
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(cs...)
 	registry.MustRegister(a.publisher, a.certs, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(a.version))
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "mtasts_storage_answers", Help: "Whether storage answers; 0 while reading or writing has hung for seconds.",
+	}, func() float64 { return truth(len(a.stuck()) == 0) }))
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "mtasts_clock_plausible", Help: "Whether certificates and ledger agree with the clock; 0 where it looks wrong.",
+	}, func() float64 { return truth(a.wrongClock(a.certs.Summary()) == "") }))
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", a.livez)
 	mux.HandleFunc("GET /readyz", a.readyz)
@@ -72,10 +82,10 @@ func (a *admin) readyz(w http.ResponseWriter, _ *http.Request) {
 		status = http.StatusServiceUnavailable
 		b.WriteString("not ready: the listeners are not open\n")
 	}
-	for _, line := range a.publisher.amiss() {
-		b.WriteString("amiss: " + line + "\n")
-	}
 	s := a.certs.Summary()
+	for _, line := range a.amiss(s) {
+		b.WriteString("amiss: " + strings.ReplaceAll(line, "\n", "; ") + "\n")
+	}
 	fmt.Fprintf(&b, "certificates: %d of %d hosts have one, %d pending, %d failing\n", s.Ready, s.Hosts, s.Pending, s.Failing)
 	if s.Waiting > 0 && !s.ETA.IsZero() {
 		fmt.Fprintf(&b, "certificates: %s waiting; by what the CA grants, the last begins about %s\n", count(s.Waiting, "order"), s.ETA.UTC().Format("2006-01-02 15:04 MST"))
@@ -85,27 +95,86 @@ func (a *admin) readyz(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write([]byte(b.String())) // the client went away: nothing to do
 }
 
-// amiss says what is not as it should be, in one line each.
-func (p *publisher) amiss() []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var lines []string
-	if p.snap == nil {
-		return []string{"the configuration is not loaded yet"}
-	}
-	if n := countErrors(p.snap.Problems); n > 0 {
-		lines = append(lines, fmt.Sprintf("the configuration has %s; run: mtasts-server check", count(n, "error")))
-	}
-	if n := len(p.plan.kept); n > 0 {
-		lines = append(lines, fmt.Sprintf("%s served as last published, not as configured", count(n, "domain")))
-	}
-	if p.trouble != nil {
-		lines = append(lines, "the ledger cannot be written: "+p.trouble.Error())
-	}
-	if keys := needRestart(p.started, p.snap.Settings); len(keys) > 0 {
-		lines = append(lines, "changed, but in force from the next start only: "+strings.Join(keys, ", "))
+// amiss says what is not as it should be, in one line each. It waits for nothing that
+// storage may hold up.
+func (a *admin) amiss(s certs.Summary) []string {
+	lines := slices.Concat(a.publisher.report().amiss, a.stuck(), a.certs.Trouble(), a.server.Trouble())
+	if why := a.wrongClock(s); why != "" {
+		lines = append(lines, fmt.Sprintf("the clock looks wrong, it says %s: %s", a.publisher.now().UTC().Format(time.RFC3339), why))
 	}
 	return lines
+}
+
+// stuck tells of the errands that do not end.
+func (a *admin) stuck() []string {
+	var lines []string
+	for _, e := range a.errands {
+		if line := e.stuck(); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// clocksDiffer is by how much those of two machines may.
+const clocksDiffer = time.Hour
+
+// wrongClock says why the clock seems to be wrong, "" where it does not. The ledger
+// counts where no certificate speaks for the clock: its newest entry may come from a
+// time when the clock was wrong.
+func (a *admin) wrongClock(s certs.Summary) string {
+	if why := s.WrongClock(); why != "" || s.Ready > 0 {
+		return why
+	}
+	if newest := a.publisher.ledger.Newest(); newest.After(a.publisher.now().Add(clocksDiffer)) {
+		return "the newest entry of the ledger is of " + newest.UTC().Format(time.RFC3339)
+	}
+	return ""
+}
+
+// report is what the publisher tells of itself. It is never changed.
+type report struct {
+	amiss    []string
+	current  int
+	kept     map[reason]int
+	problems int
+	writable bool
+	reloads  reloads
+}
+
+// report returns the outcome of the last look that has ended.
+func (p *publisher) report() *report {
+	if r := p.said.Load(); r != nil {
+		return r
+	}
+	return &report{amiss: []string{"the configuration is not loaded yet"}, writable: true}
+}
+
+// tell makes the report of this look.
+func (p *publisher) tell() {
+	if p.snap == nil {
+		return
+	}
+	r := &report{
+		current: len(p.plan.ids) - len(p.plan.kept), kept: map[reason]int{},
+		problems: countErrors(p.snap.Problems), writable: p.trouble == nil, reloads: p.reloads,
+	}
+	for _, k := range p.plan.kept {
+		r.kept[k.reason]++
+	}
+	if r.problems > 0 {
+		r.amiss = append(r.amiss, fmt.Sprintf("the configuration has %s; run: mtasts-server check", count(r.problems, "error")))
+	}
+	if n := len(p.plan.kept); n > 0 {
+		r.amiss = append(r.amiss, fmt.Sprintf("%s served as last published, not as configured", count(n, "domain")))
+	}
+	if p.trouble != nil {
+		r.amiss = append(r.amiss, "the ledger cannot be written: "+p.trouble.Error())
+	}
+	if keys := needRestart(p.started, p.snap.Settings); len(keys) > 0 {
+		r.amiss = append(r.amiss, "changed, but in force from the next start only: "+strings.Join(keys, ", "))
+	}
+	p.said.Store(r)
 }
 
 func countErrors(ps []config.Problem) int {

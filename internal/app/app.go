@@ -40,6 +40,8 @@ type Options struct {
 	Version    string    // which build this is, for the metrics
 	Stdout     io.Writer // takes what to try next, for who runs the examples
 	Stderr     io.Writer // takes the log
+
+	Now func() time.Time // tells the time; nil is time.Now
 }
 
 // App is the running server: the rooms, and what ties them together.
@@ -52,6 +54,8 @@ type App struct {
 	watcher   *config.Watcher
 	admin     *admin
 	stdout    io.Writer
+
+	reading, certFiles, watching *errand
 }
 
 // New builds the rooms. It opens no listener and publishes nothing yet. A main file
@@ -62,6 +66,9 @@ func New(o Options) (*App, error) {
 		return nil, err
 	}
 	s, _ := loader.Settings()
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	level := new(slog.LevelVar)
 	a := &App{settings: s, stdout: o.Stdout, log: newLogger(o.Stderr, s.Log, level)}
 	co, err := certsOptions(s)
@@ -71,7 +78,7 @@ func New(o Options) (*App, error) {
 	if err := os.MkdirAll(s.State, 0o750); err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
-	co.Log = a.log
+	co.Log, co.Now = a.log, o.Now
 	if a.certs, err = certs.New(co); err != nil {
 		return nil, err
 	}
@@ -83,10 +90,17 @@ func New(o Options) (*App, error) {
 		a.log.Error("what was published before cannot be read; what is configured is served", "err", err)
 	}
 	a.publisher = &publisher{
-		loader: loader, ledger: book, server: a.server, certs: a.certs, log: a.log, level: level, now: time.Now,
+		copying: errand{name: "keeping a copy of the main file"},
+		loader:  loader, ledger: book, server: a.server, certs: a.certs, log: a.log, level: level, now: o.Now,
 	}
 	a.watcher = config.NewWatcher(pollEvery, a.log)
-	a.admin = &admin{publisher: a.publisher, certs: a.certs, version: o.Version}
+	a.reading = &errand{name: "reading the configuration, or the ledger"}
+	a.certFiles = &errand{name: "reading the certificate files"}
+	a.watching = &errand{name: "watching directories for changes"}
+	a.admin = &admin{
+		publisher: a.publisher, certs: a.certs, server: a.server, version: o.Version,
+		errands: []*errand{a.reading, a.certFiles, a.watching, &a.publisher.copying},
+	}
 	return a, nil
 }
 
@@ -116,7 +130,7 @@ func (a *App) Run(ctx context.Context, hup <-chan os.Signal) error {
 	start(ls.plain, a.server.ServePlain)
 	start(ls.http, func(l net.Listener) error { return a.server.ServeRedirect(l, a.certs.HTTPHandler) })
 	start(ls.admin, func(l net.Listener) error {
-		if err := adminServer.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := adminServer.Serve(roomy{l, a.server.MakeRoom}); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil
@@ -143,12 +157,26 @@ func (a *App) Run(ctx context.Context, hup <-chan os.Signal) error {
 		a.log.Warn("some requests were cut off", "err", err)
 	}
 	servers.Wait()
-	background.Wait()
+	if !endsBefore(drain, &background) {
+		a.log.Warn("storage does not answer: what waits for it is left behind")
+	}
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
 	}
 	a.log.Info("stopped")
 	return nil
+}
+
+// endsBefore waits until work has ended, or ctx is done.
+func endsBefore(ctx context.Context, work *sync.WaitGroup) bool {
+	ended := make(chan struct{})
+	go func() { work.Wait(); close(ended) }()
+	select {
+	case <-ended:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // watch looks for changes when the file system or hup says so, and now and then.
@@ -167,19 +195,21 @@ func (a *App) watch(ctx context.Context, hup <-chan os.Signal) {
 			}
 		}
 	})
-	a.rewatch()
+	a.watching.do(a.rewatch)
 	debug.FreeOSMemory() // loading left as much behind as it made
 	tuneMemory()
 	a.watcher.Run(ctx, a.look)
 }
 
 func (a *App) look() {
-	a.publisher.look()
-	a.certs.Reload()
-	if wait, yes := a.publisher.unsettled(); yes {
-		a.watcher.Soon(wait)
-	}
-	a.rewatch()
+	a.reading.do(func() {
+		a.publisher.look()
+		if wait, yes := a.publisher.unsettled(); yes {
+			a.watcher.Soon(wait)
+		}
+	})
+	a.certFiles.do(a.certs.Reload)
+	a.watching.do(a.rewatch)
 	tuneMemory()
 }
 

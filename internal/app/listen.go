@@ -2,13 +2,16 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
+	"syscall"
 
 	"github.com/coreos/go-systemd/v22/activation"
 
 	"mtasts-server/config"
+	"mtasts-server/policyserve"
 )
 
 // listeners are the sockets of one run.
@@ -70,4 +73,38 @@ func (l *listeners) close() {
 			x.Close()
 		}
 	}
+}
+
+// roomy is the admin listener. Where the system has no file descriptors left, as a flood
+// of strangers took them all, it has one of theirs closed: that is when it is needed.
+type roomy struct {
+	net.Listener
+	makeRoom func() bool
+}
+
+func (l roomy) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		l.makeRoom() // net/http tries again after a moment
+	}
+	return c, err
+}
+
+// spareFiles is how many file descriptors connections leave to everything else: 16
+// orders with a connection and a file each, reloads, listeners, the admin's.
+const spareFiles = 128
+
+// connections is how many connections may be open at a time: as many as wanted, unless
+// the system grants fewer file descriptors. Without that the strangers who come last
+// would take those that files need.
+func connections(want int) (n int, fits bool) {
+	if want == 0 {
+		want = policyserve.DefaultConnections
+	}
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > uint64(want+spareFiles) {
+		return want, true
+	}
+	files := int(limit.Cur)
+	return max(files-spareFiles, files/2, 1), false
 }

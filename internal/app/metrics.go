@@ -29,31 +29,22 @@ func (p *publisher) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (p *publisher) Collect(ch chan<- prometheus.Metric) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	r := p.report()
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	byReason := map[reason]int{}
-	for _, k := range p.plan.kept {
-		byReason[k.reason]++
+	gauge(descDomains, float64(r.current), "current")
+	gauge(descDomains, float64(r.kept[refused]), "refused")
+	gauge(descDomains, float64(r.kept[fileBroken]), "file_broken")
+	gauge(descDomains, float64(r.kept[vanished]), "vanished")
+	ch <- prometheus.MustNewConstMetric(descReloads, prometheus.CounterValue, float64(r.reloads.good), "ok")
+	ch <- prometheus.MustNewConstMetric(descReloads, prometheus.CounterValue, float64(r.reloads.bad), "problems")
+	gauge(descLastGood, truth(r.reloads.lastGood))
+	if !r.reloads.lastSuccess.IsZero() {
+		gauge(descLastSuccess, float64(r.reloads.lastSuccess.UnixMilli())/1000)
 	}
-	gauge(descDomains, float64(len(p.plan.ids)-len(p.plan.kept)), "current")
-	gauge(descDomains, float64(byReason[refused]), "refused")
-	gauge(descDomains, float64(byReason[fileBroken]), "file_broken")
-	gauge(descDomains, float64(byReason[vanished]), "vanished")
-	ch <- prometheus.MustNewConstMetric(descReloads, prometheus.CounterValue, float64(p.reloads.good), "ok")
-	ch <- prometheus.MustNewConstMetric(descReloads, prometheus.CounterValue, float64(p.reloads.bad), "problems")
-	gauge(descLastGood, truth(p.reloads.lastGood))
-	if !p.reloads.lastSuccess.IsZero() {
-		gauge(descLastSuccess, float64(p.reloads.lastSuccess.UnixMilli())/1000)
-	}
-	problems := 0
-	if p.snap != nil {
-		problems = countErrors(p.snap.Problems)
-	}
-	gauge(descProblems, float64(problems))
-	gauge(descLedger, truth(p.trouble == nil))
+	gauge(descProblems, float64(r.problems))
+	gauge(descLedger, truth(r.writable))
 }
 
 func truth(b bool) float64 {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mtasts-server/certs"
@@ -31,9 +32,12 @@ type publisher struct {
 	level  *slog.LevelVar
 	now    func() time.Time
 
-	mu         sync.Mutex // held during look and by those who ask for the outcome
+	said atomic.Pointer[report] // for who must not wait for storage
+
+	mu         sync.Mutex // held during look, which storage may hold up
 	started    config.Settings
-	remembered []byte // the main file, as kept for a start with a broken one
+	remembered atomic.Pointer[[]byte] // the main file, as kept for a start with a broken one
+	copying    errand                 // keeps it
 	snap       *config.Snapshot
 	version    int // of the ledger
 	plan       plan
@@ -66,6 +70,7 @@ type plan struct {
 func (p *publisher) look() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer p.tell()
 	now := p.now()
 	snap, ok := p.loader.Load()
 	if !ok { // there never was a good main file: not after a start
@@ -90,7 +95,10 @@ func (p *publisher) look() {
 // keepLedger takes in what the verb forget wrote, and writes what could not be
 // written before. A ledger that is out of order is remembered for /readyz.
 func (p *publisher) keepLedger(now time.Time) {
-	err := errors.Join(p.ledger.Refresh(), p.ledger.Flush(now))
+	err := p.ledger.Refresh()
+	if ferr := p.ledger.Flush(now); ferr != nil {
+		err = ferr
+	}
 	p.setTrouble(err)
 	damage := p.ledger.Damage()
 	for _, d := range damage[min(p.damage, len(damage)):] {
@@ -165,14 +173,17 @@ func (p *publisher) settle(snap *config.Snapshot, now time.Time, first bool) {
 // remember keeps a copy of the main file, for a start with one that has errors.
 func (p *publisher) remember() {
 	text := p.loader.MainText()
-	if text == nil || bytes.Equal(text, p.remembered) {
+	if old := p.remembered.Load(); text == nil || old != nil && bytes.Equal(text, *old) {
 		return
 	}
-	if err := config.Remember(p.started.State, text); err != nil {
-		p.log.Warn("a start with a broken main file would find no good one", "err", err)
-		return
-	}
-	p.remembered = text
+	state := p.started.State
+	p.copying.do(func() {
+		if err := config.Remember(state, text); err != nil {
+			p.log.Warn("a start with a broken main file would find no good one", "err", err)
+			return
+		}
+		p.remembered.Store(&text)
+	})
 }
 
 // needRestart names the settings that differ and are read at the start only.
@@ -243,7 +254,7 @@ const doubt = time.Hour
 
 // letGo reports whether a domain disappears now.
 func (p *publisher) letGo(k kept, now time.Time) bool {
-	if !k.gone(now) {
+	if !k.gone(now) || p.certs.Summary().WrongClock() != "" {
 		delete(p.goneSince, k.Domain)
 		return false
 	}

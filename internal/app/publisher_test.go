@@ -180,7 +180,7 @@ func TestNeverValid(t *testing.T) {
 	d := newDesk(t, map[string]string{"policies/a.toml": table("a.example", "enforce", "30d", "no host"), "policies/b.toml": table("b.example", "testing", "1d", "mx.example")})
 	d.want("a.example", "")
 	d.want("b.example", "testing mx.example")
-	if lines := strings.Join(d.publisher.amiss(), "\n"); !strings.Contains(lines, "the configuration has 1 error") {
+	if lines := strings.Join(d.publisher.report().amiss, "\n"); !strings.Contains(lines, "the configuration has 1 error") {
 		t.Errorf("amiss: %s", lines)
 	}
 }
@@ -193,13 +193,13 @@ func TestStateLost(t *testing.T) {
 	d.write("state/ledger", "a file where the directory was")
 	d.write("policies/a.toml", table("a.example", "enforce", "30d", "mx2.example"))
 	d.want("a.example", "enforce mx2.example")
-	if lines := strings.Join(d.publisher.amiss(), "\n"); !strings.Contains(lines, "the ledger cannot be written") {
+	if lines := strings.Join(d.publisher.report().amiss, "\n"); !strings.Contains(lines, "the ledger cannot be written") {
 		t.Errorf("amiss: %s", lines)
 	}
 	d.remove("state/ledger")
 	d.write("policies/a.toml", table("a.example", "enforce", "30d", "mx3.example"))
 	d.want("a.example", "enforce mx3.example")
-	if lines := strings.Join(d.publisher.amiss(), "\n"); lines != "" {
+	if lines := strings.Join(d.publisher.report().amiss, "\n"); lines != "" {
 		t.Errorf("still amiss: %s", lines)
 	}
 	d.remove("policies")
@@ -222,7 +222,7 @@ func TestNeedRestart(t *testing.T) {
 	d := newDesk(t, nil)
 	d.write("main.toml", "policies = [\"policies/*.toml\"]\nstate = \"other\"\n[certificates]\nsource = \"local\"\n[log]\nformat = \"json\"\nlevel = \"debug\"\n[listen]\nhttps = [\":9443\"]\n")
 	d.publisher.look()
-	if lines := strings.Join(d.publisher.amiss(), "\n"); lines != "changed, but in force from the next start only: state, listen, log.format" {
+	if lines := strings.Join(d.publisher.report().amiss, "\n"); lines != "changed, but in force from the next start only: state, listen, log.format" {
 		t.Errorf("amiss: %s", lines)
 	}
 	if d.publisher.level.Level().String() != "DEBUG" {
@@ -276,7 +276,7 @@ func TestStartWithBrokenMainFile(t *testing.T) {
 		d.want("a.example", "enforce mx1.example")
 		d.write("policies/a.toml", table("a.example", "enforce", "30d", "mx2.example"))
 		d.want("a.example", "enforce mx2.example")
-		if lines := strings.Join(d.publisher.amiss(), "\n"); !strings.Contains(lines, "the configuration has 2 errors") {
+		if lines := strings.Join(d.publisher.report().amiss, "\n"); !strings.Contains(lines, "the configuration has 2 errors") {
 			t.Errorf("amiss: %s", lines)
 		}
 	}

@@ -106,13 +106,17 @@ func portOf(addrs []string) int {
 }
 
 func serveOptions(s config.Settings, m *certs.Manager, log *slog.Logger) policyserve.Options {
+	n, fits := connections(s.Limits.Connections)
+	if !fits {
+		log.Warn("the system grants fewer file descriptors than limits.connections needs", "connections", n)
+	}
 	return policyserve.Options{
 		GetCertificate: m.GetCertificate,
 		NextProtos:     m.NextProtos(),
 		TrustedProxies: s.Listen.TrustedProxies,
 		ProxyProtocol:  s.Listen.ProxyProtocol,
 		Limits: policyserve.Limits{
-			Connections:           s.Limits.Connections,
+			Connections:           n,
 			ConnectionsPerAddress: s.Limits.ConnectionsPerAddress,
 			Handshakes:            s.Limits.Handshakes,
 		},

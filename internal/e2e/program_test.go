@@ -102,7 +102,11 @@ func newSite(t testing.TB) *site {
 		t.Fatal(err)
 	}
 	s := &site{t: t, bin: bin, dir: t.TempDir()}
-	s.write("mtasts-server.toml", `
+	s.write("mtasts-server.toml", siteConfig)
+	return s
+}
+
+const siteConfig = `
 policies = ["policies/*.toml"]
 state = "state"
 [listen]
@@ -112,9 +116,7 @@ admin = "127.0.0.1:0"
 source = "local"
 [log]
 format = "json"
-`)
-	return s
-}
+`
 
 func (s *site) path(name string) string { return filepath.Join(s.dir, name) }
 
@@ -133,13 +135,10 @@ func (s *site) write(name, text string) {
 // done with it.
 func (s *site) replace(name, text string) {
 	s.t.Helper()
-	tmp := "." + filepath.Base(name) + ".new"
+	tmp := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".new")
 	s.write(tmp, text)
 	long := time.Now().Add(-time.Minute)
 	if err := os.Chtimes(s.path(tmp), long, long); err != nil {
-		s.t.Fatal(err)
-	}
-	if err := os.MkdirAll(filepath.Dir(s.path(name)), 0o755); err != nil {
 		s.t.Fatal(err)
 	}
 	if err := os.Rename(s.path(tmp), s.path(name)); err != nil {

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -98,8 +99,12 @@ func (l *Ledger) readFrom(f *os.File) error {
 		return nil
 	case !known || !os.SameFile(l.file, fi):
 		l.offset, l.lines = 0, 0
+		l.mu.Lock()
 		l.entries, l.held = make(map[string]*Entry), make(map[string]time.Time)
+		l.mu.Unlock()
 		defer func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
 			for _, ev := range l.pending {
 				l.apply(ev)
 			}
@@ -127,32 +132,76 @@ func (l *Ledger) readFrom(f *os.File) error {
 		}
 		l.offset += int64(len(line))
 		l.lines++
-		l.version++
 		if ev, ok := decode(line[:len(line)-1]); ok {
-			l.apply(ev)
+			l.learn(ev)
 		} else {
 			l.damaged("fails its checksum")
 		}
 	}
 }
 
+// learn takes in an event that is in the journal.
+func (l *Ledger) learn(ev event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.version++
+	l.apply(ev)
+}
+
 func (l *Ledger) damaged(what string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.version++
 	const most = 20 // enough for a person to see
 	if len(l.damage) < most {
 		l.damage = append(l.damage, fmt.Sprintf("line %d of %s: %s", l.lines, l.path, what))
 	}
 }
 
+// proveEvery is how often the journal's directory is written to at least: so long a disk
+// that became read-only or full goes unnoticed while there is nothing to record.
+const proveEvery = time.Minute
+
 // flush appends what is pending, and syncs it.
 func (l *Ledger) flush(now time.Time) error {
-	if len(l.pending) == 0 && !l.lost {
+	var err error
+	switch {
+	case len(l.unwritten()) > 0 || l.lost:
+		err = l.append(now)
+	case l.guest || time.Since(l.proved) < proveEvery:
 		return nil
+	default:
+		err = l.prove()
 	}
-	if err := l.append(now); err != nil {
+	if err != nil {
+		l.proved = time.Time{} // try again, and soon
 		return fmt.Errorf("ledger: %w", err)
 	}
-	l.pending = nil
+	l.proved = time.Now()
 	return nil
+}
+
+// prove finds out whether the journal's directory can be written to.
+func (l *Ledger) prove() error {
+	path := filepath.Join(l.Dir(), ".writable")
+	err := writeSynced(path, make([]byte, 4096))
+	return errors.Join(err, os.Remove(path))
+}
+
+// unwritten is what is pending now.
+func (l *Ledger) unwritten() []event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clip(l.pending)
+}
+
+// written notes that the first n of what is pending are on disk.
+func (l *Ledger) written(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.pending = l.pending[n:]; len(l.pending) == 0 {
+		l.pending = nil
+	}
 }
 
 func (l *Ledger) append(now time.Time) error {
@@ -180,7 +229,8 @@ func (l *Ledger) append(now time.Time) error {
 			return err
 		}
 	}
-	for _, ev := range l.pending {
+	pending := l.unwritten()
+	for _, ev := range pending {
 		if err := encode(&b, ev); err != nil {
 			return err
 		}
@@ -197,9 +247,9 @@ func (l *Ledger) append(now time.Time) error {
 		}
 	}
 	l.offset += int64(b.Len())
-	l.lines += len(l.pending)
-	l.pending = nil
-	if !l.guest && l.lines > 2*len(l.entries)+spare {
+	l.lines += len(pending)
+	l.written(len(pending))
+	if !l.guest && l.lines > 2*l.Len()+spare {
 		return l.renew(now)
 	}
 	return nil
@@ -253,19 +303,9 @@ func flock(f *os.File) error {
 // the old one beside it for the record. The caller holds the lock on the old one.
 func (l *Ledger) renew(now time.Time) error {
 	var b bytes.Buffer
-	lines := 0
-	write := func(ev event) error { lines++; return encode(&b, ev) }
-	for domain, until := range l.held {
-		if !until.After(now) && l.entries[domain] == nil {
-			delete(l.held, domain)
-		} else if err := write(event{Time: until, Op: opHeld, Domain: domain}); err != nil {
-			return err
-		}
-	}
-	for _, e := range l.entries {
-		if err := write(event{Time: e.From, Op: opPublish, Domain: e.Domain, ID: e.ID, Source: e.Source, Body: string(e.Body)}); err != nil {
-			return err
-		}
+	lines, pending, err := l.extract(&b, now)
+	if err != nil {
+		return err
 	}
 	tmp := l.path + ".new"
 	if err := writeSynced(tmp, b.Bytes()); err != nil {
@@ -285,8 +325,29 @@ func (l *Ledger) renew(now time.Time) error {
 	if err != nil {
 		return err
 	}
-	l.file, l.offset, l.lines, l.lost, l.pending = fi, int64(b.Len()), lines, false, nil
+	l.file, l.offset, l.lines, l.lost = fi, int64(b.Len()), lines, false
+	l.written(pending)
 	return syncDir(l.Dir())
+}
+
+// extract writes down what is published or still held, with what is pending, in lines.
+func (l *Ledger) extract(to *bytes.Buffer, now time.Time) (lines, pending int, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	write := func(ev event) error { lines++; return encode(to, ev) }
+	for domain, until := range l.held {
+		if !until.After(now) && l.entries[domain] == nil {
+			delete(l.held, domain)
+		} else if err := write(event{Time: until, Op: opHeld, Domain: domain}); err != nil {
+			return 0, 0, err
+		}
+	}
+	for _, e := range l.entries {
+		if err := write(event{Time: e.From, Op: opPublish, Domain: e.Domain, ID: e.ID, Source: e.Source, Body: string(e.Body)}); err != nil {
+			return 0, 0, err
+		}
+	}
+	return lines, len(l.pending), nil
 }
 
 func writeSynced(path string, data []byte) error {

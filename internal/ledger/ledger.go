@@ -64,15 +64,19 @@ type Publication struct {
 type Ledger struct {
 	path  string
 	guest bool // another process keeps the journal
+	disk  *disk
 
-	mu      sync.Mutex
+	// Of the journal. Whoever works on disk has them.
+	file   os.FileInfo // as read so far
+	offset int64       // up to where it was read
+	lines  int
+	lost   bool      // it was emptied, cut or taken away
+	proved time.Time // when something was last written
+
+	mu      sync.Mutex        // never held while storage is waited for
 	entries map[string]*Entry // by domain, of what is published
 	held    map[string]time.Time
-	file    os.FileInfo // of the journal as read so far
-	offset  int64       // up to where it was read
-	lines   int
 	pending []event // taken into entries, not on disk yet
-	lost    bool    // the journal was emptied, cut or taken away
 	damage  []string
 	version int
 	newest  time.Time // of the events
@@ -94,8 +98,6 @@ func (l *Ledger) hold(domain string, until time.Time) {
 // trying: policies are served without it.
 func Open(dir string) (*Ledger, error) {
 	l := newLedger(dir)
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return l, fmt.Errorf("ledger: %w", err)
 	}
@@ -107,13 +109,11 @@ func Open(dir string) (*Ledger, error) {
 func Visit(dir string) (*Ledger, error) {
 	l := newLedger(dir)
 	l.guest = true
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	return l, l.catchUp()
 }
 
 func newLedger(dir string) *Ledger {
-	return &Ledger{path: filepath.Join(dir, "journal"), entries: make(map[string]*Entry), held: make(map[string]time.Time)}
+	return &Ledger{path: filepath.Join(dir, "journal"), disk: newDisk(), entries: make(map[string]*Entry), held: make(map[string]time.Time)}
 }
 
 // Dir returns the directory that holds the journal.
@@ -161,18 +161,27 @@ func (l *Ledger) Damage() []string {
 	return l.damage
 }
 
-// Refresh takes in what other processes appended.
-func (l *Ledger) Refresh() error {
+// Newest returns the time of the newest event. Where it lies in the future, the clock is
+// wrong now, or was then.
+func (l *Ledger) Newest() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.catchUp()
+	return l.newest
 }
+
+// Refresh takes in what other processes appended.
+func (l *Ledger) Refresh() error { return l.disk.do(l.catchUp) }
 
 // Publish records that from now on these policies are served, and returns once
 // that is safely on disk. What is recorded already costs nothing. With an error
 // the entries are taken in all the same, and the next Publish or Flush tries to
-// write them again.
+// write them again. Storage that does not answer is an error after a while.
 func (l *Ledger) Publish(now time.Time, ps []Publication) error {
+	l.publish(now, ps)
+	return l.Flush(now)
+}
+
+func (l *Ledger) publish(now time.Time, ps []Publication) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, p := range ps {
@@ -183,24 +192,22 @@ func (l *Ledger) Publish(now time.Time, ps []Publication) error {
 			e.Domain, e.ID, e.Source, e.Body = p.Domain, p.ID, p.Source, p.Body
 		}
 	}
-	return l.flush(now)
 }
 
 // Forget records that a domain is no longer published.
 func (l *Ledger) Forget(now time.Time, domain string) error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.entries[domain] != nil {
 		l.add(event{Time: now.UTC(), Op: opForget, Domain: domain})
 	}
-	return l.flush(now)
+	l.mu.Unlock()
+	return l.Flush(now)
 }
 
-// Flush writes what could not be written before, or was lost since.
+// Flush writes what could not be written before, or was lost since. Where there is
+// nothing of that, it finds out now and then whether something could be written.
 func (l *Ledger) Flush(now time.Time) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.flush(now)
+	return l.disk.do(func() error { return l.flush(now) })
 }
 
 // add takes in an event of now. Time never goes back in the journal: with a clock that

@@ -1,0 +1,80 @@
+package app
+
+import (
+	"fmt"
+	"sync"
+	"time"
+)
+
+const (
+	// waitFor is how long an errand is waited for.
+	waitFor = 5 * time.Second
+
+	// tellAfter is when an errand that has not ended is told of: reading 100,000
+	// domains anew takes a few seconds on a busy machine.
+	tellAfter = 10 * time.Second
+)
+
+// errand is work on storage that may not answer, as a network file system whose server
+// is gone. It is done beside whoever asks for it, one at a time: a reload, a stop and
+// what tells of them must not hang with it.
+type errand struct {
+	name string // what is being done, for people
+
+	mu    sync.Mutex
+	again bool          // it was asked for while it was under way
+	ended chan struct{} // closed when it has ended; nil: it is not under way
+	since time.Time     // when it began
+}
+
+// do has f done, and waits for that a while. If it is under way already it is done once
+// more after that.
+func (e *errand) do(f func()) {
+	e.mu.Lock()
+	if e.ended == nil {
+		e.ended, e.since = make(chan struct{}), time.Now()
+		go e.run(f)
+	} else {
+		e.again = true
+	}
+	ended := e.ended
+	e.mu.Unlock()
+	timer := time.NewTimer(waitFor)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+	}
+}
+
+func (e *errand) run(f func()) {
+	for {
+		f()
+		if e.end() {
+			return
+		}
+	}
+}
+
+// end notes that the errand was done. It returns false if it is to be done once more.
+func (e *errand) end() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.again {
+		e.again, e.since = false, time.Now()
+		return false
+	}
+	close(e.ended)
+	e.ended = nil
+	return true
+}
+
+// stuck says that the errand does not end, "" where it does.
+func (e *errand) stuck() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ended == nil || time.Since(e.since) < tellAfter {
+		return ""
+	}
+	return fmt.Sprintf("storage does not answer since %s: %s", e.since.UTC().Format(time.RFC3339), e.name)
+}
