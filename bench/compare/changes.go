@@ -86,7 +86,7 @@ func (b *bench) beside(s *server, c *reader, n int, title string, args []string,
 	if err := cmp.Or(err, lerr); err != nil {
 		return fmt.Errorf("edit: %w", err)
 	}
-	if err := s.settle(); err != nil {
+	if err := s.settle(n); err != nil {
 		return err
 	}
 	goroutines, err := s.metric("go_goroutines")

@@ -93,27 +93,6 @@ func (s *server) cert(i int) string {
 	return filepath.Join(s.certs(), fmt.Sprintf("mta-sts.d%d.example.pem", i))
 }
 
-// settle waits until the server does next to nothing: it may go on working for its
-// start, or for an edit, when it has answered.
-func (s *server) settle() error {
-	const limit = 2 * time.Minute
-	calm := 0
-	last, err := s.cpu()
-	for began := time.Now(); err == nil && calm < 3; {
-		if time.Since(began) > limit {
-			return fmt.Errorf("%s is not idle after %v", s.name, limit)
-		}
-		time.Sleep(300 * time.Millisecond)
-		var now int
-		now, err = s.cpu()
-		if calm++; now-last > 1 {
-			calm = 0
-		}
-		last = now
-	}
-	return err
-}
-
 // cpu is the time that the process has used, in hundredths of a second.
 func (s *server) cpu() (int, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
@@ -158,22 +137,44 @@ func (s *server) metric(name string) (sum float64, err error) {
 	return sum, nil
 }
 
-// checkStart makes sure that ours has what it was given, and ordered nothing.
-func (s *server) checkStart(n int) error {
-	if s.name != ours+"-certmagic" {
-		return nil
+// settle waits until the server has done all that it does for its start, or for an edit:
+// it may go on working when it has answered.
+func (s *server) settle(n int) error {
+	const limit = 5 * time.Minute
+	began := time.Now()
+	last, err := s.cpu()
+	for calm := 0; err == nil && calm < 3; {
+		if time.Since(began) > limit {
+			return fmt.Errorf("%s is not idle after %v", s.name, limit)
+		}
+		time.Sleep(300 * time.Millisecond)
+		var now int
+		now, err = s.cpu()
+		if calm++; now-last > 1 {
+			calm = 0
+		}
+		last = now
 	}
-	ready, err := s.metric("mtasts_certificates_ready_hosts")
-	if err != nil {
-		return err
+	for ready := 0.0; err == nil && s.name == ours+"-certmagic"; time.Sleep(100 * time.Millisecond) {
+		if ready, err = s.metric("mtasts_certificates_ready_hosts"); ready == float64(n) {
+			return s.checkOrders()
+		}
+		if time.Since(began) > limit {
+			return fmt.Errorf("%.0f of %d hosts have a certificate", ready, n)
+		}
 	}
+	return err
+}
+
+// checkOrders makes sure that ours is content with the certificates that it was given.
+func (s *server) checkOrders() error {
 	orders, err := s.metric("mtasts_certificates_orders_total")
 	if err != nil {
 		return err
 	}
 	waiting, err := s.metric("mtasts_certificates_orders_waiting")
-	if err == nil && (ready != float64(n) || orders+waiting > 0) {
-		err = fmt.Errorf("%.0f of %d hosts have a certificate, %.0f orders: certificates of %q are missing or due for renewal; delete it", ready, n, orders+waiting, s.data)
+	if err == nil && orders+waiting > 0 {
+		err = fmt.Errorf("certificates of %q are missing or due for renewal (%.0f orders): delete it", s.data, orders+waiting)
 	}
 	return err
 }

@@ -76,10 +76,7 @@ func (b *bench) began(s *server, w wayToStart, n int) error {
 	if l.err != nil {
 		return l.err
 	}
-	if err := s.settle(); err != nil {
-		return err
-	}
-	if err := s.checkStart(n); err != nil {
+	if err := s.settle(n); err != nil {
 		return err
 	}
 	peak, err := s.peak()

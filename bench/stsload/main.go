@@ -4,7 +4,7 @@
 // Each request goes to one of N domains, d<I>.example, with that domain's SNI
 // and Host, and counts only if the certificate is valid for the name, the
 // status is 200, the type text/plain and the body exactly that domain's policy.
-// The test data (certificates and policies) come from stscerts.
+// The certificates come from stscerts.
 //
 // Modes:
 //
@@ -154,7 +154,7 @@ func parseGroups(s string) (groups []tls.CurveID, err error) {
 	return groups, nil
 }
 
-// policy is the policy of domain i; stscerts has the same function.
+// policy is the policy of domain i.
 func policy(i, maxAge int) string {
 	return fmt.Sprintf("version: STSv1\r\nmode: enforce\r\nmx: mx1.d%d.example\r\nmx: mx2.d%d.example\r\n"+
 		"mx: *.mail.d%d.example\r\nmax_age: %d\r\n", i, i, i, maxAge)
