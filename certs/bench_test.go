@@ -14,32 +14,49 @@ import (
 // many is how many hosts the program is made for.
 const many = 100_000
 
-// wildcard is a certificate for all that names gives, as it is stored.
-func wildcard(b *testing.B) []byte {
-	pair := NewTestCA(b).Issue(b, TestLeaf{Names: []string{"*.example.com"}})
-	return bundle("bench", pair.Key, pair.Chain)
+// wildcard is a certificate for all that names gives, as it is stored. It is not the
+// first of its CA in shared, against which it is packed.
+func wildcard(b *testing.B, shared *interner) []byte {
+	b.Helper()
+	ca := NewTestCA(b)
+	store := func(name string) []byte {
+		pair := ca.Issue(b, TestLeaf{Names: []string{name}})
+		return bundle("bench", pair.Key, pair.Chain)
+	}
+	_, err := parseBundle("first.example.org", store("first.example.org"), shared)
+	check(b, err)
+	return store("*.example.com")
+}
+
+// serve is a Manager that hands out one certificate for all of hosts.
+func serve(b *testing.B, hosts []string) *Manager {
+	b.Helper()
+	shared := newInterner()
+	data := wildcard(b, shared)
+	t := make(table, len(hosts))
+	for _, host := range hosts {
+		t[host] = &slot{host: host}
+	}
+	c, err := parseBundle(hosts[0], data, shared)
+	check(b, err)
+	for _, s := range t {
+		s.cert.Store(c)
+	}
+	m := &Manager{}
+	m.hosts.Store(&t)
+	return m
 }
 
 // BenchmarkHandshake is a full handshake over a pipe, client and server together, with
 // a certificate that is at hand, and with one that is made ready for it.
 func BenchmarkHandshake(b *testing.B) {
-	data := wildcard(b)
 	for _, c := range []struct {
 		name  string
 		hosts int
 	}{{"cert=hot", 1}, {"cert=cold", hotHosts + 1}} { // in turn, so that each is thrown out before it comes again
 		b.Run(c.name, func(b *testing.B) {
-			m := &Manager{}
 			hosts := names("h", c.hosts)
-			t := make(table, len(hosts))
-			shared := newInterner()
-			for _, host := range hosts {
-				t[host] = &slot{host: host}
-				cert, err := parseBundle(host, data, shared)
-				check(b, err)
-				t[host].cert.Store(cert)
-			}
-			m.hosts.Store(&t)
+			m := serve(b, hosts)
 			server := &tls.Config{GetCertificate: m.GetCertificate, SessionTicketsDisabled: true}
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
@@ -56,9 +73,31 @@ func BenchmarkHandshake(b *testing.B) {
 	}
 }
 
+// BenchmarkGetCertificate is what is ours of a handshake; of many hosts in turn, all are
+// cold.
+func BenchmarkGetCertificate(b *testing.B) {
+	for _, n := range []int{1, many} {
+		b.Run(fmt.Sprintf("hosts=%d", n), func(b *testing.B) {
+			hosts := names("h", n)
+			m := serve(b, hosts)
+			hellos := make([]*tls.ClientHelloInfo, n)
+			for i, host := range hosts {
+				hellos[i] = hello(host, "h2", "http/1.1")
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if c, err := m.GetCertificate(hellos[i%n]); c == nil || err != nil {
+					b.Fatal(c, err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkMakeReady is what a handshake of a host pays that was not asked for lately.
 func BenchmarkMakeReady(b *testing.B) {
-	c, err := parseBundle("h0.example.com", wildcard(b), newInterner())
+	shared := newInterner()
+	c, err := parseBundle("h0.example.com", wildcard(b, shared), shared)
 	check(b, err)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -70,7 +109,8 @@ func BenchmarkMakeReady(b *testing.B) {
 
 // BenchmarkParseBundle is one of the 100,000 that a start reads.
 func BenchmarkParseBundle(b *testing.B) {
-	data, shared := wildcard(b), newInterner()
+	shared := newInterner()
+	data := wildcard(b, shared)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := parseBundle("h0.example.com", data, shared); err != nil {
@@ -132,7 +172,8 @@ func BenchmarkManage(b *testing.B) {
 		}
 	})
 	b.Run(fmt.Sprintf("files/hosts=%d", many), func(b *testing.B) {
-		cert, err := parseBundle("h0.example.com", wildcard(b), newInterner())
+		shared := newInterner()
+		cert, err := parseBundle("h0.example.com", wildcard(b, shared), shared)
 		check(b, err)
 		f := openFiles(b.TempDir(), log, time.Now)
 		for _, host := range hosts {

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"fmt"
@@ -46,7 +46,7 @@ func BenchmarkLook(b *testing.B) {
 	for file := range files {
 		edit(file, 0, 0)
 	}
-	d, err := newDaemon("main.toml", io.Discard, io.Discard)
+	d, err := New(Options{ConfigFile: "main.toml", Stdout: io.Discard, Stderr: io.Discard})
 	if err != nil {
 		b.Fatal(err)
 	}
