@@ -10,11 +10,14 @@ E2E := internal/e2e
 PACKAGES := buildah postfix-mta-sts-resolver runc
 FUZZTIME ?= 1m
 BENCHTIME ?= 1s
+BENCHCOUNT ?= 1
+# Further flags of bench/compare, as "-peers-up-to 100000".
+COMPARE ?=
 
-.PHONY: help build setup check test fuzz drill compare bench cover image
+.PHONY: help build setup check test fuzz drill compare compare-full bench cover image
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 build: ## the program, static, in bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=$(VERSION)" -o bin/mtasts-server ./cmd/mtasts-server
@@ -51,11 +54,14 @@ drill: ## kill -9 two hundred times, a thousand reloads under load, a year at 20
 	cd $(E2E) && MTASTS_DRILL_ROUNDS=200 MTASTS_DRILL_RELOADS=1000 go test -timeout 2h -v -run 'Drill|Reloads' ./...
 	MTASTS_YEAR_HOSTS=20000 go test -timeout 2h -v -run TestYear ./certs
 
-compare: ## beside nginx and HAProxy, where they are installed: CPU per fetch, start, memory, edits
-	cd bench && go run ./compare
+compare: ## beside nginx, HAProxy and Caddy, where they are installed, ten minutes: CPU per fetch, start, memory, edits
+	@cd bench && go run ./compare -rounds 3 -d 2s $(COMPARE)
 
-bench: ## benchmarks of every package
-	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+compare-full: ## the same for docs/performance.md: up to 100,000 domains and a thousand edits under load, an hour
+	@cd bench && go run ./compare -rounds 9 -domains 1,10000,100000 -edits 1000 $(COMPARE)
+
+bench: ## benchmarks of every package, BENCHCOUNT times, as benchstat reads them
+	@go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) ./...
 
 cover: ## test coverage, by function
 	go test -coverprofile=cover.out -coverpkg=./... ./... && go tool cover -func=cover.out

@@ -255,32 +255,3 @@ func TestHTTPChallenge(t *testing.T) {
 		}
 	})
 }
-
-func BenchmarkGetCertificate(b *testing.B) {
-	for _, n := range []struct {
-		name  string
-		hosts int
-	}{{"1", 1}, {"100000", 100_000}} {
-		b.Run(n.name, func(b *testing.B) {
-			m := &Manager{o: Options{Source: SourceLocal}}
-			hosts := make(table, n.hosts)
-			hellos := make([]*tls.ClientHelloInfo, 0, n.hosts)
-			for _, host := range names("mta-sts.h", n.hosts) {
-				hosts[host] = &slot{host: host}
-				hosts[host].cert.Store(&certificate{})
-				hellos = append(hellos, hello(host, "h2", "http/1.1"))
-			}
-			m.hosts.Store(&hosts)
-			b.ReportAllocs()
-			b.ResetTimer()
-			b.RunParallel(func(pb *testing.PB) {
-				for i := 0; pb.Next(); i++ {
-					if c, err := m.GetCertificate(hellos[i%len(hellos)]); c == nil || err != nil {
-						b.Errorf("%v, %v", c, err)
-						return
-					}
-				}
-			})
-		})
-	}
-}

@@ -1,24 +1,23 @@
 // Command compare measures mtasts-server beside other servers: the same certificates,
-// the same policies, the same load, rounds taken in turns. It prints Markdown.
+// the same policies, the same load, rounds taken in turns. It prints Markdown on
+// standard output, and how far it is on standard error.
 //
 //	cd bench && go run ./compare -rounds 5 -domains 1,10000
 //
 // nginx and haproxy are used where they are installed (apt-get install nginx-light
-// haproxy). What is measured is the CPU time of the server for each fetch, as that
-// varies least between machines that do other things as well; the ratio to nginx in the
-// same round, of which the median is told; and the latency at this load.
+// haproxy), Caddy where Go can build it (caddy/, a module of its own). What is measured
+// is the CPU time of the server for each fetch, as that varies least between machines
+// that do other things as well; the ratio to nginx with the same domains in the same
+// round; and the latency at this load. Then starts, memory, and edits.
 package main
 
 import (
-	"cmp"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,190 +28,141 @@ import (
 type bench struct {
 	dir     string
 	rounds  int
-	seconds time.Duration
+	time    time.Duration
 	modes   []string
 	servers []string
+	domains []int
+	peers   int
+	edits   int
+	rate    int
 }
 
 func main() {
-	log.SetFlags(0)
+	log.SetFlags(log.Ltime)
 	log.SetPrefix("compare: ")
 	var b bench
 	flag.StringVar(&b.dir, "dir", "data", "directory for data and logs; 100,000 domains take 1 GB")
 	flag.IntVar(&b.rounds, "rounds", 5, "rounds of each measurement; the median is told")
-	flag.DurationVar(&b.seconds, "d", 4*time.Second, "time of each measurement")
-	modes := flag.String("modes", "full,resumed,keepalive,h2", "what to measure, see stsload")
-	servers := flag.String("servers", "ours,nginx,haproxy", "whom to measure; those that are not installed are left out")
-	domains := flag.String("domains", "1,10000", "numbers of domains")
+	flag.DurationVar(&b.time, "d", 4*time.Second, "time of each measurement")
+	modes := flag.String("modes", "full,full-h2,resumed,keepalive,h2", "what to measure, see stsload")
+	servers := flag.String("servers", "ours,nginx,haproxy,caddy", "whom to measure; those that are not there are left out")
+	domains := flag.String("domains", "1,10000", "numbers of domains; edits are measured with the last of them")
+	flag.IntVar(&b.peers, "peers-up-to", 10_000, "number of domains up to which the peers are measured; with 100,000 nginx takes 80 s and 8 GiB to start, HAProxy 50 s and 3 GiB")
+	flag.IntVar(&b.edits, "edits", 50, "edits under load")
+	flag.IntVar(&b.rate, "rate", 500, "fetches per second beside which edits are timed")
 	flag.Parse()
 	b.modes, b.servers = strings.Split(*modes, ","), strings.Split(*servers, ",")
-	var err error
-	if b.dir, err = filepath.Abs(b.dir); err != nil {
-		log.Fatal(err)
-	}
-	if err := b.build(); err != nil {
-		log.Fatal(err)
-	}
-	fmt.Printf("%s, %d processors, %s, %s\n", time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), runtime.Version(), strings.Join(b.servers, ", "))
 	for text := range strings.SplitSeq(*domains, ",") {
 		n, err := strconv.Atoi(text)
-		if err != nil {
-			log.Fatal(err)
+		if err != nil || n < 1 {
+			log.Fatalf("%q is no number of domains", text)
 		}
-		if err := b.measure(n); err != nil {
-			log.Fatal(err)
-		}
+		b.domains = append(b.domains, n)
+	}
+	if err := b.run(); err != nil {
+		log.Fatal(err)
 	}
 }
 
-// build makes the programs.
+func (b *bench) run() (err error) {
+	if b.dir, err = filepath.Abs(b.dir); err != nil {
+		return err
+	}
+	if err := b.build(); err != nil {
+		return err
+	}
+	b.printMachine()
+	for i, n := range b.domains {
+		// What an open connection costs does not depend on how many domains there are.
+		modes := b.modes
+		if i > 0 {
+			modes = slices.DeleteFunc(slices.Clone(modes), func(m string) bool { return m == "keepalive" || m == "h2" })
+		}
+		if err := b.measure(n, modes, i == len(b.domains)-1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// build makes the programs, and leaves out the peers that are not there.
 func (b *bench) build() error {
 	if err := os.MkdirAll(b.dir, 0o755); err != nil {
 		return err
 	}
 	for _, build := range [][]string{
-		{"build", "-o", b.tool("stscerts"), "./stscerts"},
-		{"build", "-o", b.tool("stsload"), "./stsload"},
-		{"build", "-C", "..", "-trimpath", "-ldflags", "-s -w", "-o", b.tool("mtasts-server"), "./cmd/mtasts-server"},
+		{"-o", b.tool("stscerts"), "./stscerts"},
+		{"-o", b.tool("stsload"), "./stsload"},
+		{"-C", "..", "-trimpath", "-ldflags", "-s -w", "-o", b.tool("mtasts-server"), "./cmd/mtasts-server"},
 	} {
-		if out, err := exec.Command("go", build...).CombinedOutput(); err != nil {
-			return fmt.Errorf("go %s: %w\n%s", strings.Join(build, " "), err, out)
+		if err := goBuild(build...); err != nil {
+			return err
 		}
 	}
-	b.servers = slices.DeleteFunc(b.servers, func(s string) bool {
-		if s == "ours" {
-			return false
+	b.servers = slices.DeleteFunc(b.servers, func(name string) bool {
+		var err error
+		switch name {
+		case "ours":
+		case "caddy":
+			log.Print("building Caddy: the first time its modules are fetched")
+			err = goBuild("-C", "caddy", "-o", b.tool("caddy"), ".")
+		default:
+			_, err = exec.LookPath(name)
 		}
-		_, err := exec.LookPath(s)
 		if err != nil {
-			log.Printf("%s is not installed: left out", s)
+			log.Printf("%s is left out: %v", name, err)
 		}
 		return err != nil
 	})
 	return nil
 }
 
+func goBuild(args ...string) error {
+	args = append([]string{"build"}, args...)
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
 func (b *bench) tool(name string) string { return filepath.Join(b.dir, name) }
 
-// result is what stsload reports, as far as it matters here.
-type result struct {
-	Requests  int     `json:"requests"`
-	Errors    int     `json:"errors"`
-	P99       float64 `json:"p99_us"`
-	ClientCPU float64 `json:"client_cpu_us_per_request"`
-	Server    struct {
-		CPU      float64 `json:"cpu_us_per_request"`
-		PSSAfter int64   `json:"pss_kb_after"`
-	} `json:"server"`
+func title(n int) string {
+	if n == 1 {
+		return "1 domain"
+	}
+	return fmt.Sprintf("%d domains, in %d policy files", n, countFiles(n))
 }
 
-func (b *bench) load(s *server, args ...string) (r result, err error) {
-	args = append([]string{"-json", "-server", s.addr, "-ca", filepath.Join(s.data, "ca.pem"), "-pid", strconv.Itoa(s.cmd.Process.Pid)}, args...)
-	out, err := exec.Command(b.tool("stsload"), args...).Output()
-	if jerr := json.Unmarshal(out, &r); jerr != nil {
-		return r, fmt.Errorf("stsload %s: %w: %s", strings.Join(args, " "), cmp.Or(err, jerr), out)
-	}
-	if err != nil || r.Errors > 0 {
-		return r, fmt.Errorf("%s: %d errors: %s", s.name, r.Errors, out)
-	}
-	return r, nil
-}
-
-// measure prints the tables for n domains.
-func (b *bench) measure(n int) error {
+// measure prints what there is to say of n domains.
+func (b *bench) measure(n int, modes []string, edits bool) error {
 	data := filepath.Join(b.dir, strconv.Itoa(n))
-	if out, err := exec.Command(b.tool("stscerts"), "-out", data, "-n", strconv.Itoa(n)).CombinedOutput(); err != nil {
+	log.Printf("%d domains: making certificates", n)
+	if out, err := exec.Command(b.tool("stscerts"), "-out", data, "-n", strconv.Itoa(n), "-issuer", closedCAKey).CombinedOutput(); err != nil {
 		return fmt.Errorf("stscerts: %w: %s", err, out)
 	}
-	servers := make([]*server, 0, len(b.servers))
+	fmt.Printf("\n### %s\n", title(n))
+	servers, err := b.starts(data, n)
 	defer func() {
 		for _, s := range servers {
 			s.stop()
 		}
 	}()
-	fmt.Printf("\n%d domains\n\n| server | start to the last right answer | PSS after each domain was fetched once |\n|---|---|---|\n", n)
-	for i, name := range b.servers {
-		s, err := b.start(name, data, n, 21443+i)
-		if err != nil {
-			return err
-		}
-		servers = append(servers, s)
-		took, err := b.await(s, n)
-		if err != nil {
-			return err
-		}
-		r, err := b.load(s, "-domains", strconv.Itoa(n), "-order", "seq", "-n", strconv.Itoa(n))
-		if err != nil {
-			return err
-		}
-		fmt.Printf("| %s | %.2f s | %d MiB |\n", name, took.Seconds(), r.Server.PSSAfter>>10)
+	if err != nil {
+		return err
 	}
-	fmt.Printf("\n| work | server | CPU per fetch, µs | ratio to %s | p99, ms |\n|---|---|---|---|---|\n", reference)
-	for _, mode := range b.modes {
-		if err := b.compare(servers, mode, n); err != nil {
-			return err
-		}
+	if err := b.fetches(servers, modes, n); err != nil || !edits {
+		return err
 	}
-	return b.edit(servers[0], n)
-}
-
-// reference is whom the others are compared with.
-const reference = "nginx"
-
-// compare measures all servers in turns and prints the medians.
-func (b *bench) compare(servers []*server, mode string, n int) error {
-	type series struct{ cpu, ratio, p99 []float64 }
-	all := make([]series, len(servers))
-	for round := range b.rounds {
-		cpu := make([]float64, len(servers))
-		of := 0.0
-		for i := range servers {
-			at := (i + round) % len(servers) // nobody is always first
-			r, err := b.load(servers[at], "-mode", mode, "-domains", strconv.Itoa(n), "-d", b.seconds.String(), "-warmup", "500ms", "-groups", "x25519")
-			if err != nil {
+	for _, s := range servers {
+		switch {
+		case s.name != "ours":
+			s.stop()
+		case n >= manyFiles:
+			if err := b.changes(s, n); err != nil {
 				return err
 			}
-			cpu[at] = r.Server.CPU
-			all[at].cpu = append(all[at].cpu, r.Server.CPU)
-			all[at].p99 = append(all[at].p99, r.P99/1000)
-			if servers[at].name == reference {
-				of = r.Server.CPU
-			}
-		}
-		for i := range servers {
-			if of > 0 {
-				all[i].ratio = append(all[i].ratio, cpu[i]/of)
-			}
 		}
 	}
-	for i, s := range servers {
-		fmt.Printf("| %s | %s | %.0f | %.2f | %.1f |\n", mode, s.name, median(all[i].cpu), median(all[i].ratio), median(all[i].p99))
-	}
-	return nil
-}
-
-func median(v []float64) float64 {
-	if len(v) == 0 {
-		return 0
-	}
-	slices.Sort(v)
-	return v[len(v)/2]
-}
-
-// edit measures how long it takes an edit of one file to be served.
-func (b *bench) edit(s *server, n int) error {
-	var took []float64
-	for round := range b.rounds {
-		age := 604800 + 1 + round
-		began := time.Now()
-		if err := writePolicies(s.dir, (n-1)/perFile, n, age); err != nil {
-			return err
-		}
-		if _, err := b.load(s, "-mode", "wait", "-first", strconv.Itoa(n), "-max-age", strconv.Itoa(age), "-timeout", "1m"); err != nil {
-			return err
-		}
-		took = append(took, time.Since(began).Seconds()*1000)
-	}
-	fmt.Printf("\nOne edited file of %d: %.0f ms from the write to the new bytes at a client, 300 of them waiting for quiet.\n", (n+perFile-1)/perFile, median(took))
 	return nil
 }

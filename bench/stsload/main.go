@@ -4,7 +4,7 @@
 // Each request goes to one of N domains, d<I>.example, with that domain's SNI
 // and Host, and counts only if the certificate is valid for the name, the
 // status is 200, the type text/plain and the body exactly that domain's policy.
-// The test data (certificates and policies) come from stscerts.
+// The certificates come from stscerts.
 //
 // Modes:
 //
@@ -18,11 +18,15 @@
 //	wait       retry one full request to domain -first until it is answered
 //	           rightly; the time that took is for start-up and reload tests
 //
+// SIGINT and SIGTERM end a run as if its time were over, for loads that last as long as
+// something else does.
+//
 // With -pid the CPU time and memory of the server (that process and all its
 // descendants) are read from /proc around the measured part.
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -32,8 +36,10 @@ import (
 	"io"
 	"log"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -41,7 +47,7 @@ const path = "/.well-known/mta-sts.txt"
 
 type config struct {
 	mode, server, order   string
-	domains, first        int
+	domains, first, step  int
 	n, conc, perConn      int
 	duration, warmup      time.Duration
 	timeout               time.Duration
@@ -50,6 +56,7 @@ type config struct {
 	roots                 *x509.CertPool
 	groups                []tls.CurveID
 	leaf                  []byte // DER, or nil for any
+	stop                  <-chan struct{}
 }
 
 func main() {
@@ -60,6 +67,7 @@ func main() {
 	flag.StringVar(&c.server, "server", "127.0.0.1:8443", "`host:port` of the server")
 	flag.IntVar(&c.domains, "domains", 1, "number of domains")
 	flag.IntVar(&c.first, "first", 1, "number of the first domain")
+	flag.IntVar(&c.step, "step", 1, "from the number of one domain to that of the next")
 	flag.StringVar(&c.order, "order", "random", "order of the domains: random, or seq to touch each")
 	flag.IntVar(&c.n, "n", 0, "stop after this many requests; 0 for no limit")
 	flag.DurationVar(&c.duration, "d", 0, "stop after this time; 0 for no limit")
@@ -100,6 +108,9 @@ func main() {
 			log.Fatal(err)
 		}
 	}
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	c.stop = ctx.Done()
 	r, err := run(&c)
 	if err != nil {
 		log.Fatal(err)
@@ -143,7 +154,7 @@ func parseGroups(s string) (groups []tls.CurveID, err error) {
 	return groups, nil
 }
 
-// policy is the policy of domain i; stscerts has the same function.
+// policy is the policy of domain i.
 func policy(i, maxAge int) string {
 	return fmt.Sprintf("version: STSv1\r\nmode: enforce\r\nmx: mx1.d%d.example\r\nmx: mx2.d%d.example\r\n"+
 		"mx: *.mail.d%d.example\r\nmax_age: %d\r\n", i, i, i, maxAge)

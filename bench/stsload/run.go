@@ -164,6 +164,11 @@ func (r *runner) verify(cs tls.ConnectionState) error {
 // take begins the next request: the domain for it and the time at which its
 // latency starts; ok is false when the run is over.
 func (r *runner) take(rng *rand.Rand) (domain int, due time.Time, ok bool) {
+	select {
+	case <-r.cfg.stop:
+		return 0, due, false
+	default:
+	}
 	k := r.taken.Add(1) - 1
 	if r.measured && r.cfg.n > 0 && k >= int64(r.cfg.n) {
 		return 0, due, false
@@ -178,10 +183,13 @@ func (r *runner) take(rng *rand.Rand) (domain int, due time.Time, ok bool) {
 		return 0, due, false
 	}
 	if r.cfg.order == "seq" {
-		return r.cfg.first + int(k%int64(r.cfg.domains)), due, true
+		return r.domain(int(k % int64(r.cfg.domains))), due, true
 	}
-	return r.cfg.first + rng.IntN(r.cfg.domains), due, true
+	return r.domain(rng.IntN(r.cfg.domains)), due, true
 }
+
+// domain is the number of the domain that comes k after the first.
+func (r *runner) domain(k int) int { return r.cfg.first + k*r.cfg.step }
 
 func (r *runner) count(cs tls.ConnectionState) {
 	kind := "full"

@@ -116,7 +116,7 @@ func (w *worker) prime() error {
 	k := min(w.r.cfg.sessions, w.r.cfg.domains)
 	w.sessions = tls.NewLRUClientSessionCache(2 * k)
 	for len(w.mine) < k {
-		d := w.r.cfg.first + w.rng.IntN(w.r.cfg.domains)
+		d := w.r.domain(w.rng.IntN(w.r.cfg.domains))
 		if slices.Contains(w.mine, d) {
 			continue
 		}
