@@ -175,7 +175,7 @@ func TestRetryAfterOfAHost(t *testing.T) {
 			defer w.start(t)()
 			pass(time.Minute)
 			got := w.task(host)
-			if wait := got.retryAt.Sub(got.lastAttempt); wait < want || wait > want*6/5 {
+			if wait := got.retryAt.time().Sub(got.lastAttempt.time()); wait < want || wait > want*6/5 {
 				t.Errorf("the CA said %v: tried again after %v", said, wait)
 			}
 		})

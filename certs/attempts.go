@@ -79,7 +79,7 @@ func (s *scheduler) remember() (map[string]attempt, bool) {
 	m := map[string]attempt{}
 	for host, t := range s.tasks {
 		if t.failures > 0 || t.held > 0 {
-			m[host] = attempt{t.failures, t.lastAttempt, t.lastError, t.held, t.finding, t.probeAt}
+			m[host] = attempt{t.failures, t.lastAttempt.time(), t.lastError, t.held, t.finding, t.probeAt.time()}
 		}
 	}
 	return m, true

@@ -49,10 +49,10 @@ func TestRestartRemembersFailures(t *testing.T) {
 
 		w, stop = restart(t, w, stop, file)
 		defer stop()
-		if got := w.task(host); got.failures != 3 || got.lastError != errRefused.Error() || !got.lastAttempt.Equal(before.lastAttempt) {
+		if got := w.task(host); got.failures != 3 || got.lastError != errRefused.Error() || got.lastAttempt != before.lastAttempt {
 			t.Errorf("after the restart %+v", got)
 		}
-		pass(time.Until(before.lastAttempt.Add(restartGap)) - time.Second)
+		pass(time.Until(before.lastAttempt.time().Add(restartGap)) - time.Second)
 		if n := len(w.e.began(host)); n != 0 {
 			t.Errorf("%d orders within %v of the last one", n, restartGap)
 		}

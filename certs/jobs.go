@@ -78,7 +78,7 @@ func (s *scheduler) look(ctx context.Context, t *task) {
 			s.known(t, c, now)
 			t.resume(now)
 		case missing:
-			t.looked, t.lookFailed, t.retryAt = true, 0, time.Time{}
+			t.looked, t.lookFailed, t.retryAt = true, 0, 0
 			if t.failures == 0 {
 				t.lastError = ""
 			}
@@ -92,7 +92,7 @@ func (s *scheduler) look(ctx context.Context, t *task) {
 // lookFails notes that storage could not be read.
 func (s *scheduler) lookFails(t *task, err error) {
 	t.lookFailed++
-	t.retryAt = s.now().Add(lookWait(t.lookFailed))
+	t.retryAt = momentOf(s.now().Add(lookWait(t.lookFailed)))
 	t.lastError = errorText(err)
 }
 
@@ -102,10 +102,12 @@ func (t *task) resume(now time.Time) {
 	if t.failures == 0 {
 		return
 	}
-	if t.retryAt = t.lastAttempt.Add(restartGap); t.retryAt.After(now.Add(restartGap)) {
-		t.retryAt = now.Add(restartGap) // the clock was set back meanwhile
+	at := t.lastAttempt.time().Add(restartGap)
+	if latest := now.Add(restartGap); at.After(latest) {
+		at = latest // the clock was set back meanwhile
 	}
-	if t.cert && t.renewAt.After(t.retryAt) { // it got one elsewhere
+	t.retryAt = momentOf(at)
+	if t.cert && t.renewAt > t.retryAt { // it got one elsewhere
 		t.failures, t.lastError = 0, ""
 	}
 }
@@ -114,9 +116,9 @@ func (t *task) resume(now time.Time) {
 func (s *scheduler) known(t *task, c *certificate, now time.Time) {
 	t.looked, t.cert, t.noWindow = true, true, false
 	t.lookFailed, t.askFailed = 0, 0
-	t.window, t.chance = window{}, rand.Float64()
-	t.renewAt = renewTime(c, t.window, t.chance)
-	t.askAt = now.Add(firstAsk(c.lifetime(), rand.Float64()))
+	t.window, t.chance = period{}, rand.Float64()
+	t.renewAt = momentOf(renewTime(c, window{}, t.chance))
+	t.askAt = momentOf(now.Add(firstAsk(c.lifetime(), rand.Float64())))
 	if t.failures == 0 {
 		t.lastError = ""
 	}
@@ -138,7 +140,7 @@ func (s *scheduler) check(ctx context.Context, t *task) (pass bool) {
 func (s *scheduler) checked(t *task, v verdict) (pass bool) {
 	now, c := s.now(), t.slot.cert.Load()
 	s.preflights[v.outcome].Add(1)
-	t.probe, t.checked = false, now
+	t.probe, t.checked = false, momentOf(now)
 	if v.outcome != outcomeUnknown {
 		t.refused, t.unsure = v.refused, 0
 	} else if t.unsure++; t.held > 0 && t.unsure < believed {
@@ -151,19 +153,19 @@ func (s *scheduler) checked(t *task, v verdict) (pass bool) {
 			s.log.Info("an order may succeed now", "host", t.slot.host)
 			s.changed = true
 		}
-		t.held, t.finding, t.unsure, t.probeAt = 0, "", 0, time.Time{}
+		t.held, t.finding, t.unsure, t.probeAt = 0, "", 0, 0
 		return true
-	case !forbidden && t.held > 0 && !now.Before(t.probeAt) && s.lanes[laneProbe].Len() < laneProbe.share(s.slots):
+	case !forbidden && t.held > 0 && !now.Before(t.probeAt.time()) && s.lanes[laneProbe].Len() < laneProbe.share(s.slots):
 		t.probe = true // our view of DNS may be wrong
 		return true
 	}
-	if t.probeAt.IsZero() {
-		t.probeAt = now.Add(probeWait(t.failures, rand.Float64()))
+	if t.probeAt == 0 {
+		t.probeAt = momentOf(now.Add(probeWait(t.failures, rand.Float64())))
 	}
 	s.hold(t, now)
 	if finding := errorText(errors.New(v.finding)); finding != t.finding {
 		t.finding, s.changed = finding, true
-		s.log.Warn("no certificate is asked for, as that would be in vain", "host", t.slot.host, "err", finding, "next", t.retryAt)
+		s.log.Warn("no certificate is asked for, as that would be in vain", "host", t.slot.host, "err", finding, "next", t.retryAt.time())
 	}
 	return false
 }
@@ -171,10 +173,10 @@ func (s *scheduler) checked(t *task, v verdict) (pass bool) {
 // hold puts off t's order until the next look.
 func (s *scheduler) hold(t *task, now time.Time) {
 	t.held++
-	t.checked, t.probe = time.Time{}, false
-	t.retryAt = now.Add(holdWait(t.held, rand.Float64()))
-	if c := t.slot.cert.Load(); c != nil && now.Before(urgentFrom(c)) && t.retryAt.After(urgentFrom(c)) {
-		t.retryAt = urgentFrom(c) // some live for minutes
+	t.checked, t.probe = 0, false
+	t.retryAt = momentOf(now.Add(holdWait(t.held, rand.Float64())))
+	if c := t.slot.cert.Load(); c != nil && now.Before(urgentFrom(c)) && t.retryAt.time().After(urgentFrom(c)) {
+		t.retryAt = momentOf(urgentFrom(c)) // some live for minutes
 	}
 }
 
@@ -194,7 +196,7 @@ func (s *scheduler) order(ctx context.Context, t *task) {
 		t.slot.cert.Store(c)
 	}
 	s.note(t, func() {
-		t.checked, t.probe = time.Time{}, false
+		t.checked, t.probe = 0, false
 		switch {
 		case c == nil && errors.Is(ctx.Err(), context.Canceled): // the program ends
 		case c == nil:
@@ -258,14 +260,14 @@ func (s *scheduler) limit(account int, good bool, err error) {
 // orderDone notes a new certificate. err is what kept it from being stored.
 func (s *scheduler) orderDone(t *task, cur, c *certificate, err error) {
 	now := s.now()
-	t.lastAttempt = now
+	t.lastAttempt = momentOf(now)
 	if cur == nil {
 		s.obtained.Add(1)
 	} else {
 		s.renewed.Add(1)
 	}
 	s.changed = s.changed || t.failures > 0 || t.held > 0
-	t.held, t.finding, t.probeAt = 0, "", time.Time{}
+	t.held, t.finding, t.probeAt = 0, "", 0
 	failures := t.failures
 	t.failures = 0
 	s.known(t, c, now)
@@ -273,7 +275,7 @@ func (s *scheduler) orderDone(t *task, cur, c *certificate, err error) {
 		t.lastError = errorText(err)
 		s.log.Error("a new certificate could not be stored: it is handed out from memory", "host", t.slot.host, "err", t.lastError)
 	}
-	if !t.renewAt.After(now) {
+	if !t.renewAt.time().After(now) {
 		// Renewing at once would go on for ever and eat up the CA's limits.
 		s.doubt.settle(false, now)
 		t.failures = failures
@@ -282,35 +284,35 @@ func (s *scheduler) orderDone(t *task, cur, c *certificate, err error) {
 		return
 	}
 	s.doubt.settle(true, now)
-	s.log.Info("got a certificate", "host", t.slot.host, "issuer", c.issuer, "expires", c.notAfter, "renew", t.renewAt)
+	s.log.Info("got a certificate", "host", t.slot.host, "issuer", c.issuer, "expires", c.notAfter, "renew", t.renewAt.time())
 }
 
 // orderFailed notes a failed attempt. cur is the certificate at hand.
 func (s *scheduler) orderFailed(t *task, cur *certificate, err error) {
 	now := s.now()
 	t.failures++
-	t.lastAttempt, t.lastError = now, errorText(err)
+	t.lastAttempt, t.lastError = momentOf(now), errorText(err)
 	var life time.Duration
 	if cur != nil {
 		life = cur.lifetime()
 	}
 	t.looked = true
-	t.retryAt = now.Add(retryWait(t.failures, life, rand.Float64()))
+	t.retryAt = momentOf(now.Add(retryWait(t.failures, life, rand.Float64())))
 	if showsClock(err) {
 		s.doubt.settle(false, now)
 	}
 	if after, ok := errors.AsType[retryAfter](err); ok {
 		// It may be a limit of this host alone, which nobody else is told of.
-		if at := now.Add(min(after.wait, maxHostRetryAfter)); at.After(t.retryAt) {
+		if at := momentOf(now.Add(min(after.wait, maxHostRetryAfter))); at > t.retryAt {
 			t.retryAt = at
 		}
 	}
 	if t.held > 0 { // it was let through all the same
-		t.probeAt = now.Add(probeWait(t.failures, rand.Float64()))
+		t.probeAt = momentOf(now.Add(probeWait(t.failures, rand.Float64())))
 	}
 	s.failed.Add(1)
 	s.changed = true
-	args := []any{"host", t.slot.host, "err", t.lastError, "failures", t.failures, "next", t.retryAt}
+	args := []any{"host", t.slot.host, "err", t.lastError, "failures", t.failures, "next", t.retryAt.time()}
 	switch {
 	case cur == nil:
 		s.log.Warn("no certificate yet", args...)
@@ -351,19 +353,21 @@ func (s *scheduler) askFails(t *task, err error) {
 // askAgain notes when to ask next.
 func (s *scheduler) askAgain(t *task, w window) {
 	now := s.now()
-	t.askAt = now.Add(nextAsk(w, t.askFailed, now, rand.Float64()))
+	t.askAt = momentOf(now.Add(nextAsk(w, t.askFailed, now, rand.Float64())))
 }
 
 // take notes the CA's window.
 func (s *scheduler) take(t *task, cur *certificate, w window) {
-	moved := !w.start.Equal(t.window.start) || !w.end.Equal(t.window.end)
-	t.window = w
+	proposed := period{momentOf(w.start), momentOf(w.end)}
+	moved := proposed != t.window
+	t.window = proposed
 	if !moved {
 		return
 	}
-	before := t.renewAt
-	t.renewAt = renewTime(cur, w, t.chance)
-	if w.why != "" || t.renewAt.Before(before.Add(-cur.lifetime()/6)) {
-		s.log.Warn("the CA wants the certificate renewed early", "host", t.slot.host, "at", t.renewAt, "why", errorText(errors.New(w.why)))
+	before := t.renewAt.time()
+	at := renewTime(cur, w, t.chance)
+	t.renewAt = momentOf(at)
+	if w.why != "" || at.Before(before.Add(-cur.lifetime()/6)) {
+		s.log.Warn("the CA wants the certificate renewed early", "host", t.slot.host, "at", at, "why", errorText(errors.New(w.why)))
 	}
 }

@@ -71,35 +71,55 @@ func (l lane) less() func(a, b *task) bool {
 	return byRank
 }
 
+// moment is a time in eight bytes: nanoseconds since 1970, 0 for none.
+type moment int64
+
+func momentOf(t time.Time) moment {
+	if t.IsZero() {
+		return 0
+	}
+	return moment(t.UnixNano())
+}
+
+func (m moment) time() time.Time {
+	if m == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, int64(m))
+}
+
+// period is from when until when.
+type period struct{ start, end moment }
+
 // task is what the scheduler knows of a host. The scheduler's mutex guards it.
 type task struct {
 	slot *slot
 
 	// What is next: job at due, or, once it is due, waiting in lane by rank.
 	job   job
-	due   time.Time
-	rank  time.Time
+	due   moment
+	rank  moment
 	seq   uint64 // those of equal rank in the order in which they came
 	queue *queue // where it waits; nil: nowhere, as its job is running
 	index int    // its place there
 
-	looked   bool      // storage was read
-	cert     bool      // there is a certificate, even an expired one
-	noWindow bool      // the CA has no renewal information for it
-	renewAt  time.Time // when the certificate is to be renewed
-	askAt    time.Time // when to ask for renewal information
-	retryAt  time.Time // when to try again after a failure
-	window   window
+	looked   bool    // storage was read
+	cert     bool    // there is a certificate, even an expired one
+	noWindow bool    // the CA has no renewal information for it
+	renewAt  moment  // when the certificate is to be renewed
+	askAt    moment  // when to ask for renewal information
+	retryAt  moment  // when to try again after a failure
+	window   period  // that the CA proposed; zero: none
 	chance   float64 // drawn once for each certificate
 
 	// What preflight said.
-	checked time.Time // when it last let an order pass, until that is made
-	held    int       // looks in a row that found an order to be in vain
-	finding string    // why; "" where nothing speaks against one
-	unsure  int       // looks in a row, after that, that DNS did not answer
-	refused []bool    // by CAA, for each account; nil: none
-	probeAt time.Time // when an order is let through all the same
-	probe   bool      // that is so now
+	checked moment // when it last let an order pass, until that is made
+	held    int    // looks in a row that found an order to be in vain
+	finding string // why; "" where nothing speaks against one
+	unsure  int    // looks in a row, after that, that DNS did not answer
+	refused []bool // by CAA, for each account; nil: none
+	probeAt moment // when an order is let through all the same
+	probe   bool   // that is so now
 
 	// from are the accounts that the order under way may use, in their order; the
 	// first is paid, or need not be.
@@ -109,7 +129,7 @@ type task struct {
 	failures    int // orders that failed one after the other
 	lookFailed  int
 	askFailed   int
-	lastAttempt time.Time // when the last order ended
+	lastAttempt moment // when the last order ended
 	lastError   string
 
 	cancel func() // ends the running job; nil: none is running
@@ -122,10 +142,10 @@ type queue struct {
 	less  func(a, b *task) bool
 }
 
-func byDue(a, b *task) bool { return a.due.Before(b.due) }
+func byDue(a, b *task) bool { return a.due < b.due }
 
 func byRank(a, b *task) bool {
-	if c := a.rank.Compare(b.rank); c != 0 {
+	if c := cmp.Compare(a.rank, b.rank); c != 0 {
 		return c < 0
 	}
 	return a.seq < b.seq
@@ -199,8 +219,8 @@ func (q *queue) take() *task { return heap.Pop(q).(*task) }
 
 // passed reports whether preflight has just let t's order pass.
 func (t *task) passed(now time.Time) bool {
-	age := now.Sub(t.checked)
-	return !t.checked.IsZero() && age >= 0 && age < freshLook
+	age := now.Sub(t.checked.time())
+	return t.checked != 0 && age >= 0 && age < freshLook
 }
 
 // leave takes t out of the queue that it waits in.

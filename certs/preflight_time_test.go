@@ -371,7 +371,7 @@ func TestRestartRemembersWhatIsHeld(t *testing.T) {
 		next.add(host)
 		defer next.start(t)()
 		pass(time.Second)
-		if got := next.task(host); !got.probeAt.Equal(before.probeAt) || got.held <= before.held || got.finding != before.finding || got.failures != 0 {
+		if got := next.task(host); got.probeAt != before.probeAt || got.held <= before.held || got.finding != before.finding || got.failures != 0 {
 			t.Errorf("%+v\nbefore %+v", got, before)
 		}
 		pass(10 * time.Hour)

@@ -121,9 +121,9 @@ func (s *scheduler) set(t table) {
 		}
 		task := &task{slot: slot, chance: rand.Float64()}
 		if f, ok := s.former[host]; ok {
-			task.failures, task.lastAttempt, task.lastError = f.Failures, f.Last, f.Error
+			task.failures, task.lastAttempt, task.lastError = f.Failures, momentOf(f.Last), f.Error
 			if s.preflight != nil {
-				task.held, task.finding, task.probeAt = f.Held, f.Finding, f.Probe
+				task.held, task.finding, task.probeAt = f.Held, f.Finding, momentOf(f.Probe)
 			}
 		}
 		s.tasks[host] = task
@@ -172,7 +172,7 @@ func (s *scheduler) run(ctx context.Context) {
 		s.promote(now)
 		nap := min(maxNap, s.dispatch(ctx, now))
 		if t := s.waiting.first(); t != nil {
-			nap = min(nap, max(t.due.Sub(now), 0))
+			nap = min(nap, max(t.due.time().Sub(now), 0))
 		}
 		s.mu.Unlock()
 
@@ -188,7 +188,7 @@ func (s *scheduler) run(ctx context.Context) {
 
 // promote moves what is due from the waiting queue to its lane.
 func (s *scheduler) promote(now time.Time) {
-	for t := s.waiting.first(); t != nil && !t.due.After(now); t = s.waiting.first() {
+	for t := s.waiting.first(); t != nil && !t.due.time().After(now); t = s.waiting.first() {
 		s.waiting.take()
 		s.lanes[t.lane()].add(t)
 	}
@@ -303,7 +303,7 @@ func (s *scheduler) renews(t *task, account int) bool {
 // it counts there. The CA does not count what renews one of its certificates at the
 // time that it proposed ("replaces", RFC 9773 §5).
 func (s *scheduler) price(t *task, account int, now time.Time) (wait time.Duration, counts bool) {
-	if s.renews(t, account) && !t.window.end.IsZero() {
+	if s.renews(t, account) && t.window.end != 0 {
 		return 0, false
 	}
 	reserve := paceReserve
@@ -411,7 +411,7 @@ func (s *scheduler) plan(t *task, now time.Time) {
 		t.job, t.due = jobLook, t.retryAt
 	case t.failures > 0 || t.held > 0 || !t.cert:
 		t.job, t.due = jobOrder, t.retryAt
-	case s.ari && !t.noWindow && t.askAt.Before(t.renewAt):
+	case s.ari && !t.noWindow && t.askAt < t.renewAt:
 		t.job, t.due = jobAsk, t.askAt
 	default:
 		t.job, t.due = jobOrder, t.renewAt
@@ -426,9 +426,9 @@ func (s *scheduler) plan(t *task, now time.Time) {
 	}
 	t.rank = t.due
 	if c := t.slot.cert.Load(); t.lane() == laneRenew && c != nil {
-		t.rank = c.notAfter
+		t.rank = momentOf(c.notAfter)
 	}
-	if t.due.After(now) {
+	if t.due.time().After(now) {
 		s.waiting.add(t)
 	} else {
 		s.lanes[t.lane()].add(t)
@@ -442,16 +442,16 @@ func (s *scheduler) replan(now time.Time) {
 		if t.cancel != nil {
 			continue
 		}
-		if latest := now.Add(maxRetry); t.retryAt.After(latest) {
+		if latest := momentOf(now.Add(maxRetry)); t.retryAt > latest {
 			t.retryAt = latest
 		}
-		if latest := now.Add(maxAsk); t.askAt.After(latest) {
+		if latest := momentOf(now.Add(maxAsk)); t.askAt > latest {
 			t.askAt = latest
 		}
-		if latest := now.Add(maxProbe); t.probeAt.After(latest) {
+		if latest := momentOf(now.Add(maxProbe)); t.probeAt > latest {
 			t.probeAt = latest
 		}
-		if t.cert && t.renewAt.After(now) && t.failures > 0 {
+		if t.cert && t.renewAt.time().After(now) && t.failures > 0 {
 			t.failures, t.lastError, s.changed = 0, "", true // it was due by the wrong clock only
 		}
 		s.plan(t, now)

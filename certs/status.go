@@ -101,9 +101,9 @@ func (m *Manager) tell(all []HostStatus) {
 		switch {
 		case t.cancel != nil: // under way
 		case t.failures > 0 || t.held > 0 || !t.looked:
-			h.NextAttempt = t.retryAt
+			h.NextAttempt = t.retryAt.time()
 		case t.cert:
-			h.NextAttempt = t.renewAt
+			h.NextAttempt = t.renewAt.time()
 		}
 	}
 }
