@@ -100,7 +100,7 @@ func (l *Ledger) readFrom(f *os.File) error {
 	case !known || !os.SameFile(l.file, fi):
 		l.offset, l.lines = 0, 0
 		l.mu.Lock()
-		l.entries, l.held = make(map[string]*Entry), make(map[string]time.Time)
+		l.entries, l.held = make(map[string]*record), make(map[string]time.Time)
 		l.mu.Unlock()
 		defer func() {
 			l.mu.Lock()
@@ -342,8 +342,9 @@ func (l *Ledger) extract(to *bytes.Buffer, now time.Time) (lines, pending int, e
 			return 0, 0, err
 		}
 	}
-	for _, e := range l.entries {
-		if err := write(event{Time: e.From, Op: opPublish, Domain: e.Domain, ID: e.ID, Source: e.Source, Body: string(e.Body)}); err != nil {
+	for domain, r := range l.entries {
+		e := l.entry(domain, r)
+		if err := write(event{Time: e.From, Op: opPublish, Domain: domain, ID: e.ID, Source: e.Source, Body: string(e.Body)}); err != nil {
 			return 0, 0, err
 		}
 	}

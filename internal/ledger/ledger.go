@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,6 +35,34 @@ type Entry struct {
 	// was none.
 	HeldUntil time.Time
 }
+
+// record is what is held of an Entry: there may be 100,000.
+type record struct {
+	id     string
+	body   []byte // never changed
+	source string
+	from   int64 // nanoseconds since 1970
+	maxAge int32 // seconds
+	mode   mode
+}
+
+// mode is a mtasts.Mode in a byte.
+type mode uint8
+
+var modes = [...]mtasts.Mode{mtasts.ModeNone, mtasts.ModeTesting, mtasts.ModeEnforce}
+
+func modeOf(m mtasts.Mode) mode { return mode(slices.Index(modes[:], m)) }
+
+// entry is what r says of domain. The mutex is held.
+func (l *Ledger) entry(domain string, r *record) Entry {
+	return Entry{
+		Domain: domain, ID: r.id, Body: r.body, Source: r.source, From: time.Unix(0, r.from).UTC(),
+		Mode: modes[r.mode], MaxAge: r.age(), HeldUntil: l.held[domain],
+	}
+}
+
+// age is max_age.
+func (r *record) age() time.Duration { return time.Duration(r.maxAge) * time.Second }
 
 // WithdrawnAt returns from when on the domain may disappear, if its policy is
 // none: no sender holds another one any more (RFC 8461 §8.3). ok is false while
@@ -74,7 +103,7 @@ type Ledger struct {
 	proved time.Time // when something was last written
 
 	mu      sync.Mutex        // never held while storage is waited for
-	entries map[string]*Entry // by domain, of what is published
+	entries map[string]*record // by domain, of what is published
 	held    map[string]time.Time
 	pending []event // taken into entries, not on disk yet
 	damage  []string
@@ -113,7 +142,7 @@ func Visit(dir string) (*Ledger, error) {
 }
 
 func newLedger(dir string) *Ledger {
-	return &Ledger{path: filepath.Join(dir, "journal"), disk: newDisk(), entries: make(map[string]*Entry), held: make(map[string]time.Time)}
+	return &Ledger{path: filepath.Join(dir, "journal"), disk: newDisk(), entries: make(map[string]*record), held: make(map[string]time.Time)}
 }
 
 // Dir returns the directory that holds the journal.
@@ -137,8 +166,8 @@ func (l *Ledger) Len() int {
 func (l *Ledger) Lookup(domain string) (Entry, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if e := l.entries[domain]; e != nil {
-		return *e, true
+	if r := l.entries[domain]; r != nil {
+		return l.entry(domain, r), true
 	}
 	return Entry{}, false
 }
@@ -148,8 +177,8 @@ func (l *Ledger) All() []Entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	all := make([]Entry, 0, len(l.entries))
-	for _, e := range l.entries {
-		all = append(all, *e)
+	for domain, r := range l.entries {
+		all = append(all, l.entry(domain, r))
 	}
 	return all
 }
@@ -185,11 +214,11 @@ func (l *Ledger) publish(now time.Time, ps []Publication) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, p := range ps {
-		if e := l.entries[p.Domain]; e == nil || e.ID != p.ID || e.Source != p.Source {
+		if r := l.entries[p.Domain]; r == nil || r.id != p.ID || r.source != p.Source {
 			l.add(event{Time: now.UTC(), Op: opPublish, Domain: p.Domain, ID: p.ID, Source: p.Source, Body: string(p.Body)})
 		}
-		if e := l.entries[p.Domain]; e != nil && e.ID == p.ID { // the same bytes: one copy of them is enough
-			e.Domain, e.ID, e.Source, e.Body = p.Domain, p.ID, p.Source, p.Body
+		if r := l.entries[p.Domain]; r != nil && r.id == p.ID { // the same bytes: one copy of them is enough
+			r.id, r.source, r.body = p.ID, p.Source, p.Body
 		}
 	}
 }
@@ -230,8 +259,8 @@ func (l *Ledger) apply(ev event) {
 		return
 	}
 	old := l.entries[ev.Domain]
-	if old != nil && old.Mode != mtasts.ModeNone && (ev.Op == opForget || ev.ID != old.ID) {
-		l.hold(ev.Domain, ev.Time.Add(old.MaxAge+cached))
+	if old != nil && modes[old.mode] != mtasts.ModeNone && (ev.Op == opForget || ev.ID != old.id) {
+		l.hold(ev.Domain, ev.Time.Add(old.age()+cached))
 	}
 	if ev.Op == opForget {
 		delete(l.entries, ev.Domain)
@@ -247,12 +276,11 @@ func (l *Ledger) apply(ev event) {
 		// elsewhere, or the journal was lost. Senders may hold it for a year.
 		l.hold(ev.Domain, ev.Time.Add(mtasts.MaxMaxAge*time.Second))
 	}
-	e := &Entry{Domain: ev.Domain, ID: ev.ID, Source: ev.Source, From: ev.Time, Mode: p.Mode, HeldUntil: l.held[ev.Domain]}
-	e.MaxAge = time.Duration(p.MaxAge) * time.Second
-	if old != nil && old.ID == ev.ID {
-		e.Body, e.From = old.Body, old.From
+	r := &record{id: ev.ID, source: ev.Source, from: ev.Time.UnixNano(), maxAge: int32(p.MaxAge), mode: modeOf(p.Mode)}
+	if old != nil && old.id == ev.ID {
+		r.body, r.from = old.body, old.from
 	} else {
-		e.Body = []byte(ev.Body)
+		r.body = []byte(ev.Body)
 	}
-	l.entries[ev.Domain] = e
+	l.entries[ev.Domain] = r
 }
