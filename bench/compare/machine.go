@@ -55,7 +55,10 @@ func find(file, pattern string) string {
 
 // said returns the same for what a command says.
 func said(pattern, command string, args ...string) string {
-	out, _ := exec.Command(command, args...).CombinedOutput()
+	out, err := exec.Command(command, args...).CombinedOutput() // nginx says its version on standard error
+	if err != nil {
+		return "(unknown)"
+	}
 	return first(pattern, out)
 }
 
