@@ -146,6 +146,9 @@ func readFile(path string, limit int64) ([]byte, error) {
 	}
 	defer f.Close()
 	var b bytes.Buffer
+	if info, err := f.Stat(); err == nil && info.Size() <= limit {
+		b.Grow(int(info.Size()) + bytes.MinRead) // or it would grow as it is read
+	}
 	if n, err := io.Copy(&b, io.LimitReader(f, limit+1)); err != nil {
 		return nil, err
 	} else if n > limit {

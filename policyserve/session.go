@@ -24,6 +24,7 @@ type session struct {
 	tls            *tls.Conn // nil without TLS
 	begun, useless bool      // whether shake was called, and returned false
 	http2          bool
+	soon           *time.Timer // sends the head of an answer whose body does not come; nil: not needed yet
 
 	// serverName is what the client asked for in the handshake, "" without TLS.
 	serverName string
@@ -44,15 +45,48 @@ func (s *session) Read(b []byte) (int, error) {
 	return s.tls.Read(b)
 }
 
-// Write says b when our turn ends. HTTP/2 knows no turns.
+// Write says b when our turn ends. HTTP/2 knows no turns: there b goes out at once,
+// unless an answer has just begun.
 func (s *session) Write(b []byte) (n int, err error) {
 	if s.tls == nil {
 		return s.conn.Write(b)
 	}
-	if n, err = s.tls.Write(b); err == nil && s.http2 {
+	n, err = s.tls.Write(b)
+	switch {
+	case err != nil || !s.http2:
+	case beginsAnswer(b):
+		s.flushSoon()
+	default:
 		err = s.Flush()
 	}
 	return n, err
+}
+
+// answerGap is how long the head of an answer waits for its body. It comes a few
+// microseconds later, unless the client's window is closed.
+const answerGap = time.Millisecond
+
+// flushSoon ends our turn in a moment, if nobody else does.
+func (s *session) flushSoon() {
+	if s.soon == nil {
+		s.soon = time.AfterFunc(answerGap, func() { _ = s.Flush() }) // the next write says so too
+		return
+	}
+	s.soon.Reset(answerGap)
+}
+
+// beginsAnswer reports whether the last of the HTTP/2 frames in b is a HEADERS frame
+// behind which a body comes (RFC 9113 §6.2). net/http sends the two one by one.
+func beginsAnswer(b []byte) bool {
+	const headerLen, headers, endStream = 9, 1, 1
+	for len(b) >= headerLen {
+		size := headerLen + int(b[0])<<16 + int(b[1])<<8 + int(b[2])
+		if size == len(b) {
+			return b[3] == headers && b[4]&endStream == 0
+		}
+		b = b[min(size, len(b)):]
+	}
+	return false
 }
 
 // CloseWrite ends our side.
