@@ -10,11 +10,12 @@ E2E := internal/e2e
 PACKAGES := buildah postfix-mta-sts-resolver runc
 FUZZTIME ?= 1m
 BENCHTIME ?= 1s
+SOAK ?= 35m
 BENCHCOUNT ?= 1
 # Further flags of bench/compare, as "-peers-up-to 100000".
 COMPARE ?=
 
-.PHONY: help build setup check test fuzz drill compare compare-full bench cover image
+.PHONY: help build setup check test fuzz drill soak compare compare-full bench cover image
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +54,9 @@ fuzz: ## each fuzz test for FUZZTIME
 drill: ## kill -9 two hundred times, a thousand reloads under load, a year at 20,000 hosts
 	cd $(E2E) && MTASTS_DRILL_ROUNDS=200 MTASTS_DRILL_RELOADS=1000 go test -timeout 2h -v -run 'Drill|Reloads' ./...
 	MTASTS_YEAR_HOSTS=20000 go test -timeout 2h -v -run TestYear ./certs
+
+soak: ## a day in fast forward: renewals, edits, good senders and bad strangers for SOAK
+	cd $(E2E) && MTASTS_SOAK=$(SOAK) go test -timeout 25h -v -run TestSoak ./...
 
 compare: ## beside nginx, HAProxy and Caddy, where they are installed, ten minutes: CPU per fetch, start, memory, edits
 	@cd bench && go run ./compare -rounds 3 -d 2s $(COMPARE)

@@ -1,8 +1,10 @@
 package policyserve
 
 import (
+	"errors"
 	"fmt"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -17,8 +19,12 @@ type refused struct {
 	err error
 }
 
-// cannotAccept notes that a connection could not be taken, and makes place for it.
+// cannotAccept notes that a connection could not be taken, and makes place for it. That a
+// client has gone already means nothing.
 func (s *Server) cannotAccept(k kind, err error) {
+	if errors.Is(err, syscall.ECONNABORTED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EINTR) {
+		return
+	}
 	s.metrics.acceptErrors[k].Add(1)
 	s.refused.mu.Lock()
 	s.refused.at, s.refused.err = time.Now(), err
