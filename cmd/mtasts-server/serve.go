@@ -37,6 +37,7 @@ func newServe() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			calmTimers()
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			// Unheeded it would end the program, so it is taken from the start on.

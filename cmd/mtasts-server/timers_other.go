@@ -1,0 +1,6 @@
+//go:build !linux
+
+package main
+
+// calmTimers is for Linux.
+func calmTimers() {}
