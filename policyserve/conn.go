@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -26,12 +25,13 @@ type conn struct {
 	guard *guard
 
 	place *list.Element // in the guard's list; nil: none any more. The guard's mutex
-	at    netip.Prefix  // what it counts as. The guard's mutex
+	from  *address      // nil: nobody's. The guard's mutex
+	turn  *turn         // to compute the handshake; nil: it never waited. The guard's mutex
 	asked bool          // a request came. The guard's mutex
 
-	remote  net.Addr      // as a proxy announced it; nil: the connection's own
-	ahead   *bufio.Reader // what was read while looking for a PROXY header; nil: nothing
-	release func()        // gives the handshake's turn to others; nil: it has none
+	remote    net.Addr      // as a proxy announced it; nil: the connection's own
+	ahead     *bufio.Reader // what was read while looking for a PROXY header; nil: nothing
+	computing bool          // it has a turn to compute its handshake
 
 	born     time.Time
 	deadline time.Time // of the handshake
@@ -68,7 +68,7 @@ func (c *conn) Write(b []byte) (int, error) {
 	defer c.mu.Unlock()
 	if !c.open && (len(b) == 0 || b[0] != recordAppData) {
 		// The expensive part of the handshake is over; the rest is waiting for the client.
-		c.releaseHandshake()
+		c.giveTurn()
 		if err := c.flush(); err != nil {
 			return 0, err
 		}
@@ -269,10 +269,18 @@ func (c *conn) RemoteAddr() net.Addr {
 	return c.Conn.RemoteAddr()
 }
 
-func (c *conn) releaseHandshake() {
-	if c.release != nil {
-		c.release()
-		c.release = nil
+// takeTurn waits until c may compute its handshake.
+func (c *conn) takeTurn() error {
+	err := c.guard.takeTurn(c)
+	c.computing = err == nil
+	return err
+}
+
+// giveTurn lets another compute his, if c has a turn.
+func (c *conn) giveTurn() {
+	if c.computing {
+		c.computing = false
+		c.guard.giveTurn()
 	}
 }
 
