@@ -39,6 +39,7 @@ type conn struct {
 
 	mu      sync.Mutex // held while writing, not while reading
 	open    bool       // the handshake is over: everything is held back until our turn ends
+	early   int        // how many bytes came before it was
 	said    *[]byte    // what is held back; nil: nothing
 	spoke   bool       // there is more in it than a ticket, which nobody waits for
 	ending  bool       // this is the last write
@@ -140,7 +141,7 @@ func (c *conn) Read(b []byte) (int, error) {
 			return 0, err
 		}
 		n, err := c.Conn.Read(b)
-		if !c.heard(err) {
+		if again, err := c.heard(n, err); !again {
 			return n, err
 		}
 	}
@@ -164,16 +165,21 @@ func (c *conn) listen() error {
 	return c.arm()
 }
 
-// heard comes after waiting for the client. It reports whether to wait again.
-func (c *conn) heard(err error) (again bool) {
+// heard comes after waiting for the client. again is whether to wait once more.
+func (c *conn) heard(n int, err error) (again bool, _ error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.reading = false
+	if !c.open {
+		if c.early += n; c.early > mostEarly {
+			return false, errTooMuch
+		}
+	}
 	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
-		return false
+		return false, err
 	}
 	c.armed = past
-	return c.readBy.IsZero() || time.Now().Before(c.readBy)
+	return c.readBy.IsZero() || time.Now().Before(c.readBy), err
 }
 
 // past stands for a deadline that is over.
@@ -188,10 +194,14 @@ func (c *conn) arm() error {
 	return c.Conn.SetReadDeadline(c.readBy)
 }
 
-// SetReadDeadline is for net/http, and for crypto/tls.
+// SetReadDeadline is for net/http, and for crypto/tls. What comes before the first
+// request has a deadline already, of which net/http knows nothing.
 func (c *conn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.open {
+		return nil
+	}
 	c.readBy = t
 	if !c.reading {
 		return nil

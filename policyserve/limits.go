@@ -56,6 +56,11 @@ func (l Limits) withDefaults() Limits {
 }
 
 const (
+	// mostEarly is how many bytes may come before the first request: the largest
+	// ClientHello in use has about 2 KiB, and may have to be said twice. crypto/tls
+	// would keep 64 KiB of one that does not end.
+	mostEarly = 16 << 10
+
 	// http2Streams at a time on one connection. Senders use one; a flood of
 	// streams that are reset at once (CVE-2023-44487) has this many to play with.
 	http2Streams = 32

@@ -14,6 +14,9 @@ var httpProtos = []string{protoHTTP2, "http/1.1"}
 // isHTTP reports whether the protocol that was agreed on is ours to speak.
 func isHTTP(proto string) bool { return proto == "" || slices.Contains(httpProtos, proto) }
 
+// errTooMuch ends the handshake of who talks on and on.
+var errTooMuch = errors.New("the handshake is too long")
+
 // tlsConfigs returns the configuration of handshakes for our hosts, and the one for
 // others: without certificate and without resumption, it ends with unrecognized_name
 // (RFC 6066 §3), never with somebody else's certificate.
