@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -26,12 +25,13 @@ type conn struct {
 	guard *guard
 
 	place *list.Element // in the guard's list; nil: none any more. The guard's mutex
-	at    netip.Prefix  // what it counts as. The guard's mutex
+	from  *address      // nil: nobody's. The guard's mutex
+	turn  *turn         // to compute the handshake; nil: it never waited. The guard's mutex
 	asked bool          // a request came. The guard's mutex
 
-	remote  net.Addr      // as a proxy announced it; nil: the connection's own
-	ahead   *bufio.Reader // what was read while looking for a PROXY header; nil: nothing
-	release func()        // gives the handshake's turn to others; nil: it has none
+	remote    net.Addr      // as a proxy announced it; nil: the connection's own
+	ahead     *bufio.Reader // what was read while looking for a PROXY header; nil: nothing
+	computing bool          // it has a turn to compute its handshake
 
 	born     time.Time
 	deadline time.Time // of the handshake
@@ -39,6 +39,7 @@ type conn struct {
 
 	mu      sync.Mutex // held while writing, not while reading
 	open    bool       // the handshake is over: everything is held back until our turn ends
+	early   int        // how many bytes came before it was
 	said    *[]byte    // what is held back; nil: nothing
 	spoke   bool       // there is more in it than a ticket, which nobody waits for
 	ending  bool       // this is the last write
@@ -68,7 +69,7 @@ func (c *conn) Write(b []byte) (int, error) {
 	defer c.mu.Unlock()
 	if !c.open && (len(b) == 0 || b[0] != recordAppData) {
 		// The expensive part of the handshake is over; the rest is waiting for the client.
-		c.releaseHandshake()
+		c.giveTurn()
 		if err := c.flush(); err != nil {
 			return 0, err
 		}
@@ -140,7 +141,7 @@ func (c *conn) Read(b []byte) (int, error) {
 			return 0, err
 		}
 		n, err := c.Conn.Read(b)
-		if !c.heard(err) {
+		if again, err := c.heard(n, err); !again {
 			return n, err
 		}
 	}
@@ -164,16 +165,21 @@ func (c *conn) listen() error {
 	return c.arm()
 }
 
-// heard comes after waiting for the client. It reports whether to wait again.
-func (c *conn) heard(err error) (again bool) {
+// heard comes after waiting for the client. again is whether to wait once more.
+func (c *conn) heard(n int, err error) (again bool, _ error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.reading = false
+	if !c.open {
+		if c.early += n; c.early > mostEarly {
+			return false, errTooMuch
+		}
+	}
 	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
-		return false
+		return false, err
 	}
 	c.armed = past
-	return c.readBy.IsZero() || time.Now().Before(c.readBy)
+	return c.readBy.IsZero() || time.Now().Before(c.readBy), err
 }
 
 // past stands for a deadline that is over.
@@ -188,10 +194,14 @@ func (c *conn) arm() error {
 	return c.Conn.SetReadDeadline(c.readBy)
 }
 
-// SetReadDeadline is for net/http, and for crypto/tls.
+// SetReadDeadline is for net/http, and for crypto/tls. What comes before the first
+// request has a deadline already, of which net/http knows nothing.
 func (c *conn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.open {
+		return nil
+	}
 	c.readBy = t
 	if !c.reading {
 		return nil
@@ -269,10 +279,18 @@ func (c *conn) RemoteAddr() net.Addr {
 	return c.Conn.RemoteAddr()
 }
 
-func (c *conn) releaseHandshake() {
-	if c.release != nil {
-		c.release()
-		c.release = nil
+// takeTurn waits until c may compute its handshake.
+func (c *conn) takeTurn() error {
+	err := c.guard.takeTurn(c)
+	c.computing = err == nil
+	return err
+}
+
+// giveTurn lets another compute his, if c has a turn.
+func (c *conn) giveTurn() {
+	if c.computing {
+		c.computing = false
+		c.guard.giveTurn()
 	}
 }
 

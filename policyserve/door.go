@@ -65,12 +65,12 @@ func (d *door) welcome(nc net.Conn) *session {
 		return nil
 	}
 	s := &session{conn: conn{Conn: nc, guard: d.s.guard}, s: d.s, kind: d.kind, trusted: trusted}
-	if d.s.guard.admit(&s.conn) {
-		d.s.metrics.connection(evicted)
+	if trusted {
+		addr = netip.Addr{} // a proxy brings many clients
 	}
-	v := admitted
-	if !trusted {
-		v = d.s.guard.locate(&s.conn, addr)
+	v, evict := d.s.guard.admit(&s.conn, addr)
+	if evict {
+		d.s.metrics.connection(evicted)
 	}
 	d.s.metrics.connection(v)
 	if v != admitted {

@@ -8,24 +8,40 @@ import (
 	"time"
 )
 
-// guard bounds how many connections there are, in all and per address. When all
-// places are taken, whoever comes gets the place of the connection that has gone for
-// longest without a step forward: a handshake done, a request begun, an answer given.
-// So who opens many connections, and is silent or slow on them, ends his own, while a
-// sender, who is done in a fraction of a second, gets through.
+// guard bounds how many connections there are, in all and per address, and how many
+// compute their handshakes (turns.go). When all places are taken, whoever comes gets the
+// place of a connection that has gone for long without a step forward: a handshake done,
+// a request begun, an answer given. So who opens many connections, and is silent or slow
+// on them, ends his own, while a sender, who is done in a fraction of a second, gets
+// through.
 type guard struct {
 	max, maxPerAddress int
 	writeTimeout       time.Duration // of each connection
 
 	mu        sync.Mutex
 	all       *list.List // of *conn, the one whose last step is longest ago first
-	addresses map[netip.Prefix]int
+	addresses map[netip.Prefix]*address
+
+	free      int       // turns that nobody has
+	newcomers list.List // of *address, those that wait for their first turn
+	turns     list.List // of *address, those that wait for another; next first
+}
+
+// address is who connections come from.
+type address struct {
+	block   netip.Prefix
+	open    int
+	waiting list.List     // of *conn, for a turn
+	line    *list.List    // newcomers or turns, where it stands; nil: none of them waits
+	place   *list.Element // in that
+	known   bool          // it has had a turn
 }
 
 func newGuard(limits Limits) *guard {
 	return &guard{
 		max: limits.Connections, maxPerAddress: limits.ConnectionsPerAddress, writeTimeout: limits.WriteTimeout,
-		all: list.New(), addresses: map[netip.Prefix]int{},
+		all: list.New(), addresses: map[netip.Prefix]*address{},
+		free: limits.Handshakes,
 	}
 }
 
@@ -39,30 +55,48 @@ const (
 	untrusted verdict = "untrusted"            // not an address that may use the plain listener
 )
 
-// admit gives c a place. evict says that somebody lost his for it.
-func (g *guard) admit(c *conn) (evict bool) {
+// admit gives c a place, as one of addr's; the zero Addr is nobody's. evict says that
+// somebody lost his for it.
+func (g *guard) admit(c *conn, addr netip.Addr) (v verdict, evict bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	// First the share: whom his own address leaves no place takes none from others.
+	if v = g.share(c, addr); v != admitted {
+		return v, false
+	}
 	if g.all.Len() >= g.max {
 		evict = g.evict()
 	}
 	c.place = g.all.PushBack(c)
-	return evict
+	return admitted, evict
 }
 
-// locate counts c among those of its address, which is known now.
+// locate counts c, which was nobody's, among those of its address, which is known now.
 func (g *guard) locate(c *conn, addr netip.Addr) verdict {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if c.place == nil {
+		return admitted // and evicted since, as its next read will tell
+	}
+	return g.share(c, addr)
+}
+
+// share counts c among those of its address. The mutex is held.
+func (g *guard) share(c *conn, addr netip.Addr) verdict {
 	at := block(addr)
 	if !at.IsValid() {
 		return admitted
 	}
-	if g.addresses[at] >= g.maxPerAddress {
+	a := g.addresses[at]
+	if a == nil {
+		a = &address{block: at}
+		g.addresses[at] = a
+	}
+	if a.open >= g.maxPerAddress {
 		return tooMany
 	}
-	g.addresses[at]++
-	c.at = at
+	a.open++
+	c.from = a
 	return admitted
 }
 
@@ -80,16 +114,44 @@ func block(a netip.Addr) netip.Prefix {
 	return p
 }
 
-// evict ends the connection whose last step is longest ago. The mutex is held.
+// evictionWindow is among how many connections, those whose last step is longest ago,
+// one is chosen that loses its place.
+const evictionWindow = 16
+
+// evict ends the connection in the window whose address has most of them open. Those
+// that it spares for that begin anew. The mutex is held.
 func (g *guard) evict() bool {
-	e := g.all.Front()
-	if e == nil {
+	var victim *list.Element
+	most := -1
+	for e, n := g.all.Front(), 0; e != nil && n < evictionWindow; e, n = e.Next(), n+1 {
+		if open := e.Value.(*conn).siblings(); open > most {
+			victim, most = e, open
+		}
+	}
+	if victim == nil {
 		return false
 	}
-	c := e.Value.(*conn)
+	for g.all.Front() != victim {
+		g.all.MoveToBack(g.all.Front())
+	}
+	c := victim.Value.(*conn)
 	g.forget(c)
-	c.hangUp()
+	g.end(c)
 	return true
+}
+
+// siblings is how many connections the address of c has open; 0 for nobody's.
+func (c *conn) siblings() int {
+	if c.from == nil {
+		return 0
+	}
+	return c.from.open
+}
+
+// end ends c at once. The mutex is held.
+func (g *guard) end(c *conn) {
+	g.stopWaiting(c)
+	c.hangUp()
 }
 
 // evictOne makes place where the system has no file descriptors left.
@@ -113,9 +175,9 @@ func (g *guard) forget(c *conn) {
 	}
 	g.all.Remove(c.place)
 	c.place = nil
-	if c.at.IsValid() {
-		if g.addresses[c.at]--; g.addresses[c.at] == 0 {
-			delete(g.addresses, c.at)
+	if a := c.from; a != nil {
+		if a.open--; a.open == 0 {
+			delete(g.addresses, a.block)
 		}
 	}
 }
@@ -142,7 +204,7 @@ func (g *guard) closeIf(f func(*conn) bool) {
 	defer g.mu.Unlock()
 	for e := g.all.Front(); e != nil; e = e.Next() {
 		if c := e.Value.(*conn); f(c) {
-			c.hangUp()
+			g.end(c)
 		}
 	}
 }

@@ -137,3 +137,38 @@ func TestNothingInCommon(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The largest ClientHello that there may be is far larger than any that there is.
+func TestEndlessClientHello(t *testing.T) {
+	w := start(t, policyserve.Options{Limits: policyserve.Limits{HandshakeTimeout: time.Hour, HeaderTimeout: time.Hour}})
+	c := dial(t, w.https)
+	fragment := make([]byte, 8<<10)
+	copy(fragment, []byte{1, 0, 0xff, 0xff}) // a ClientHello of 64 KiB
+	for range 4 {
+		if _, err := c.Write(append([]byte{22, 3, 1, byte(len(fragment) >> 8), byte(len(fragment))}, fragment...)); err != nil {
+			break // it is over already
+		}
+		clear(fragment)
+	}
+	ended(t, c)
+}
+
+// The time for a handshake is not that for a header.
+func TestSlowHandshake(t *testing.T) {
+	w := start(t, policyserve.Options{Limits: policyserve.Limits{HandshakeTimeout: time.Hour, HeaderTimeout: 50 * time.Millisecond}})
+	hello := clientHello(t)
+	c := dial(t, w.https)
+	defer c.Close()
+	if _, err := c.Write(hello[:100]); err != nil {
+		t.Fatal(err)
+	}
+	ended(t, w.dialTLS(t, "mta-sts.example.com")) // that was the time for a header
+	if _, err := c.Write(hello[100:]); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	answer := make([]byte, 1)
+	if _, err := io.ReadFull(c, answer); err != nil || answer[0] != 22 {
+		t.Errorf("the server's flight: %x, %v", answer, err)
+	}
+}

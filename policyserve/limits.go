@@ -56,9 +56,15 @@ func (l Limits) withDefaults() Limits {
 }
 
 const (
-	// http2Streams at a time on one connection. Senders use one; a flood of
-	// streams that are reset at once (CVE-2023-44487) has this many to play with.
-	http2Streams = 32
+	// mostEarly is how many bytes may come before the first request: the largest
+	// ClientHello in use has about 2 KiB, and may have to be said twice. crypto/tls
+	// would keep 64 KiB of one that does not end.
+	mostEarly = 16 << 10
+
+	// http2Streams at a time on one connection. Senders use one. Each takes 12 KiB
+	// for as long as the client has no window for the answer; and a flood of streams
+	// that are reset at once (CVE-2023-44487) has this many to play with.
+	http2Streams = 4
 
 	// http2Frame bounds what is read at once; requests have no body here.
 	http2Frame = 16 << 10

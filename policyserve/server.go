@@ -46,8 +46,7 @@ type Server struct {
 	table   atomic.Pointer[Table]
 	guard   *guard
 	tls     *tls.Config
-	refusal *tls.Config   // for who asks for a host that is not ours
-	slots   chan struct{} // handshakes being computed
+	refusal *tls.Config // for who asks for a host that is not ours
 	metrics metrics
 	refused refused // by the system
 
@@ -69,7 +68,6 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{o: o, limits: l.withDefaults()}
 	s.guard = newGuard(s.limits)
-	s.slots = make(chan struct{}, s.limits.Handshakes)
 	s.tls, s.refusal = s.tlsConfigs()
 	s.Publish(&Table{})
 	return s, nil

@@ -130,7 +130,7 @@ func (s *session) shake() bool {
 	}
 	if s.tls != nil {
 		err := s.tls.Handshake()
-		s.releaseHandshake()
+		s.giveTurn()
 		state := s.tls.ConnectionState()
 		s.s.metrics.handshake(handshakeResult(&s.conn, &state, err))
 		if err != nil || !isHTTP(state.NegotiatedProtocol) {

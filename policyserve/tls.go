@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"slices"
-	"time"
 )
 
 const protoHTTP2 = "h2"
@@ -15,8 +14,8 @@ var httpProtos = []string{protoHTTP2, "http/1.1"}
 // isHTTP reports whether the protocol that was agreed on is ours to speak.
 func isHTTP(proto string) bool { return proto == "" || slices.Contains(httpProtos, proto) }
 
-// errBusy ends the handshake of who waited for his turn until his time was over.
-var errBusy = errors.New("too many handshakes at once")
+// errTooMuch ends the handshake of who talks on and on.
+var errTooMuch = errors.New("the handshake is too long")
 
 // tlsConfigs returns the configuration of handshakes for our hosts, and the one for
 // others: without certificate and without resumption, it ends with unrecognized_name
@@ -49,20 +48,7 @@ func (s *Server) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	if s.table.Load().find(hello.ServerName) == nil {
 		return s.refusal, nil
 	}
-	c := hello.Conn.(*conn)
-	select {
-	case s.slots <- struct{}{}:
-	default:
-		timer := time.NewTimer(time.Until(c.deadline))
-		defer timer.Stop()
-		select {
-		case s.slots <- struct{}{}:
-		case <-timer.C:
-			return nil, errBusy
-		}
-	}
-	c.release = func() { <-s.slots }
-	return nil, nil
+	return nil, hello.Conn.(*conn).takeTurn()
 }
 
 // result is how a handshake ended. Its name is a metric label.

@@ -210,7 +210,6 @@ func (a *App) look() {
 	})
 	a.certFiles.do(a.certs.Reload)
 	a.watching.do(a.rewatch)
-	tuneMemory()
 }
 
 func (a *App) rewatch() {
