@@ -16,9 +16,9 @@ import (
 // conn is a connection in the books of the guard: what lies below TLS, or below HTTP
 // where there is no TLS.
 //
-// It costs the system few calls. What we say in one turn goes out as one packet: it is
-// held back until we listen again, or hang up, so that a session ticket, an answer and
-// the end of TLS are one write. And a deadline is handed down only when it comes
+// It costs the system few calls. What we say goes out as one packet: it is held back
+// until we listen, or hang up, so that a session ticket, an answer and the end of TLS
+// are one write. And a deadline is handed down only when it comes
 // earlier than the one that is set; when that one is over too early, it is set anew.
 type conn struct {
 	net.Conn
@@ -38,7 +38,7 @@ type conn struct {
 	nameless bool      // the handshake had no name that there is a certificate for
 
 	mu      sync.Mutex // held while writing, not while reading
-	open    bool       // the handshake is over: everything is held back until our turn ends
+	open    bool       // the handshake is over: everything is held back until we listen
 	early   int        // how many bytes came before it was
 	said    *[]byte    // what is held back; nil: nothing
 	spoke   bool       // there is more in it than a ticket, which nobody waits for
@@ -63,7 +63,7 @@ var held = sync.Pool{New: func() any { b := make([]byte, 0, 1<<10); return &b }}
 // before we hang up: the server's flight begins with a ServerHello in the clear.
 const recordAppData = 23
 
-// Write says b, now or when our turn ends.
+// Write says b, at once during the handshake, later when we listen.
 func (c *conn) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -86,7 +86,7 @@ func (c *conn) Write(b []byte) (int, error) {
 	return len(b), c.flush()
 }
 
-// Flush ends our turn.
+// Flush sends what is held back.
 func (c *conn) Flush() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -128,7 +128,7 @@ func (c *conn) send(b []byte) (err error) {
 	return err
 }
 
-// Read waits for the client, which ends our turn.
+// Read listens: it sends what is held back, and waits for the client.
 func (c *conn) Read(b []byte) (int, error) {
 	if c.ahead != nil {
 		if c.ahead.Buffered() > 0 {
@@ -152,8 +152,8 @@ func (c *conn) listen() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.readBy.IsZero() && c.readBy.Before(c.born) {
-		// net/http listens while a request is answered, and ends that with a
-		// deadline that is long over. It is still our turn.
+		// net/http reads while a request is answered, to learn of a client that goes
+		// away, and ends that with a deadline that is long over.
 		return os.ErrDeadlineExceeded
 	}
 	if c.spoke {
@@ -224,8 +224,8 @@ func (c *conn) begin(timeout time.Duration) {
 	_ = c.Conn.SetDeadline(c.deadline) // on a broken connection the next read says so too
 }
 
-// settle notes that the first request may come, until deadline, and that what we say
-// has turns from here on.
+// settle notes that the first request may come, until deadline, and that from here on
+// what we say is held back.
 func (c *conn) settle(deadline time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -101,7 +101,7 @@ func (h *http2Client) body(stream uint32) {
 }
 
 // Head and body of an answer are one write.
-func TestHTTP2Turns(t *testing.T) {
+func TestHTTP2OneWrite(t *testing.T) {
 	w, l := startCounting(t, policyserve.Options{})
 	h := w.http2(t)
 	for range 2 { // the first may be joined by what is said of settings

@@ -45,8 +45,8 @@ func (s *session) Read(b []byte) (int, error) {
 	return s.tls.Read(b)
 }
 
-// Write says b when our turn ends. HTTP/2 knows no turns: there b goes out at once,
-// unless an answer has just begun.
+// Write says b, which goes out when we listen. Over HTTP/2 we always do: there it goes
+// out at once, unless an answer has just begun.
 func (s *session) Write(b []byte) (n int, err error) {
 	if s.tls == nil {
 		return s.conn.Write(b)
@@ -66,7 +66,7 @@ func (s *session) Write(b []byte) (n int, err error) {
 // microseconds later, unless the client's window is closed.
 const answerGap = time.Millisecond
 
-// flushSoon ends our turn in a moment, if nobody else does.
+// flushSoon sends what is held back in a moment, if nobody does so before.
 func (s *session) flushSoon() {
 	if s.soon == nil {
 		s.soon = time.AfterFunc(answerGap, func() { _ = s.Flush() }) // the next write says so too

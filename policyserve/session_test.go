@@ -61,9 +61,9 @@ func startCounting(t *testing.T, o policyserve.Options) (*world, *counting) {
 	return w, c
 }
 
-// What is said in one turn is one write: the server's flight, and the ticket with the
+// What is said before we listen is one write: the server's flight, and the ticket with the
 // answer and the end of TLS.
-func TestTurns(t *testing.T) {
+func TestOneWrite(t *testing.T) {
 	w, l := startCounting(t, policyserve.Options{})
 	request := get(wellKnown, "mta-sts.example.com")
 	for _, tt := range []struct {
