@@ -2,6 +2,7 @@ package policyserve
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -30,6 +31,8 @@ type Publication struct {
 // Table holds the answers for a set of policy hosts. It is never changed.
 type Table struct {
 	answers map[string]*answer // by policy host
+	changes map[string]*answer // what is different by now; nil: the host is gone
+	n       int
 }
 
 // answer is what a policy host says, ready to be written.
@@ -41,8 +44,20 @@ type answer struct {
 
 // NewTable builds a table. It returns an error for an unknown state, an empty body,
 // and for two publications of one domain.
-func NewTable(ps []Publication) (*Table, error) {
-	t := &Table{answers: make(map[string]*answer, len(ps))}
+func NewTable(ps []Publication) (*Table, error) { return new(Table).With(ps, nil) }
+
+// fold is which part of a table may have changed before it is built anew. One file of a
+// thousand is edited: that must not take as long as reading all of them.
+const fold = 8
+
+// With returns a table in which ps are published as well, in place of what was published
+// of their domains, and the domains of gone are not any more. Errors are those of
+// NewTable.
+func (t *Table) With(ps []Publication, gone []string) (*Table, error) {
+	made := make(map[string]*answer, len(ps)+len(gone))
+	for _, domain := range gone {
+		made[mtasts.PolicyHost(domain)] = nil
+	}
 	all := make([]answer, len(ps)) // one allocation for 100,000 of them
 	for i, p := range ps {
 		a := &all[i]
@@ -52,12 +67,66 @@ func NewTable(ps []Publication) (*Table, error) {
 			return nil, fmt.Errorf("policy of %q: unknown state %q", p.Domain, p.State)
 		case len(p.Body) == 0:
 			return nil, fmt.Errorf("policy of %q: the body is empty", p.Domain)
-		case t.answers[a.host] != nil:
+		case made[a.host] != nil:
 			return nil, fmt.Errorf("policy of %q: there are two", p.Domain)
 		}
-		t.answers[a.host] = a
+		made[a.host] = a
 	}
-	return t, nil
+	if len(t.answers) == 0 && len(gone) == 0 {
+		return &Table{answers: made, n: len(made)}, nil
+	}
+	next := &Table{answers: t.answers, changes: maps.Clone(t.changes), n: t.n}
+	if next.changes == nil {
+		next.changes = made
+	}
+	for host, a := range made {
+		if t.get(host) != nil {
+			next.n--
+		}
+		if a != nil {
+			next.n++
+		}
+		next.changes[host] = a
+	}
+	if len(next.changes) > len(t.answers)/fold {
+		next = next.folded()
+	}
+	return next, nil
+}
+
+// folded is t without changes.
+func (t *Table) folded() *Table {
+	next := &Table{answers: make(map[string]*answer, t.n), n: t.n}
+	all := make([]answer, 0, t.n) // copies, or what is gone would be held by what is not
+	t.each(func(a *answer) {
+		all = append(all, *a)
+		next.answers[a.host] = &all[len(all)-1]
+	})
+	return next
+}
+
+// each calls f with every answer.
+func (t *Table) each(f func(*answer)) {
+	for host, a := range t.answers {
+		if _, changed := t.changes[host]; !changed {
+			f(a)
+		}
+	}
+	for _, a := range t.changes {
+		if a != nil {
+			f(a)
+		}
+	}
+}
+
+// get returns the answer of a host in its normal form, nil for a stranger.
+func (t *Table) get(host string) *answer {
+	if len(t.changes) > 0 {
+		if a, changed := t.changes[host]; changed {
+			return a
+		}
+	}
+	return t.answers[host]
 }
 
 // commonLengths are the Content-Length headers of nearly all policies, made once:
@@ -77,14 +146,12 @@ func contentLength(n int) []string {
 }
 
 // Len returns the number of policy hosts.
-func (t *Table) Len() int { return len(t.answers) }
+func (t *Table) Len() int { return t.n }
 
 // Hosts returns the policy hosts, sorted.
 func (t *Table) Hosts() []string {
-	hosts := make([]string, 0, len(t.answers))
-	for host := range t.answers {
-		hosts = append(hosts, host)
-	}
+	hosts := make([]string, 0, t.n)
+	t.each(func(a *answer) { hosts = append(hosts, a.host) })
 	slices.Sort(hosts)
 	return hosts
 }
@@ -101,11 +168,11 @@ func (t *Table) Lookup(host string) (body []byte, ok bool) {
 
 // find returns the answer of a host in any form, nil for a stranger.
 func (t *Table) find(host string) *answer {
-	if a := t.answers[host]; a != nil { // the form that nearly everybody sends
+	if a := t.get(host); a != nil { // the form that nearly everybody sends
 		return a
 	}
 	if host = normalHost(host); host == "" {
 		return nil
 	}
-	return t.answers[host]
+	return t.get(host)
 }

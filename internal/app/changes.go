@@ -1,7 +1,6 @@
 package app
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 
@@ -14,47 +13,25 @@ import (
 const mostLogged = 50
 
 // logChanges says what a reload did: added, changed, refused, gone.
-func (p *publisher) logChanges(old, next plan, first bool) {
+func (p *publisher) logChanges(rev *revision, first bool) {
 	if first {
-		p.log.Info("policies loaded", "domains", len(next.ids), "kept", len(next.kept))
-		p.logKept(next.kept)
+		p.log.Info("policies loaded", "domains", len(p.plan.ids), "kept", len(p.plan.kept))
+		p.logKept(p.plan.kept)
 		p.reminded = p.now()
 		return
-	}
-	var added, changed, gone, mended []string
-	newlyKept := make(map[string]kept)
-	for domain, id := range next.ids {
-		was, served := old.ids[domain]
-		k, isKept := next.kept[domain]
-		before, wasKept := old.kept[domain]
-		switch {
-		case isKept && (!wasKept || before.reason != k.reason || before.detail != k.detail):
-			newlyKept[domain] = k
-		case !served:
-			added = append(added, domain)
-		case was != id:
-			changed = append(changed, domain)
-		case wasKept && !isKept:
-			mended = append(mended, domain)
-		}
-	}
-	for domain := range old.ids {
-		if _, ok := next.ids[domain]; !ok {
-			gone = append(gone, domain)
-		}
 	}
 	for _, kind := range []struct {
 		what    string
 		domains []string
-	}{{"added", added}, {"changed", changed}, {"mended", mended}, {"gone", gone}} {
+	}{{"added", rev.added}, {"changed", rev.changed}, {"mended", rev.mended}, {"gone", rev.gone}} {
 		slices.Sort(kind.domains)
 		for _, domain := range kind.domains[:min(mostLogged, len(kind.domains))] {
-			p.log.Info("policy "+kind.what, "domain", domain, "id", cmp.Or(next.ids[domain], old.ids[domain]))
+			p.log.Info("policy "+kind.what, "domain", domain, "id", p.plan.ids[domain])
 		}
 	}
-	p.logKept(newlyKept)
-	p.log.Info("reloaded", "added", len(added), "changed", len(changed), "refused", len(newlyKept), "mended", len(mended),
-		"gone", len(gone), "domains", len(next.ids), "kept", len(next.kept))
+	p.logKept(rev.newlyKept)
+	p.log.Info("reloaded", "added", len(rev.added), "changed", len(rev.changed), "refused", len(rev.newlyKept), "mended", len(rev.mended),
+		"gone", len(rev.gone), "domains", len(p.plan.ids), "kept", len(p.plan.kept))
 }
 
 // logProblems tells of the errors that are new.

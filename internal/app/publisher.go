@@ -56,13 +56,10 @@ type reloads struct {
 	lastSuccess time.Time
 }
 
-// plan is what is to be served.
+// plan is what is served.
 type plan struct {
-	publications []policyserve.Publication
-	records      []ledger.Publication
-	ids          map[string]string // domain -> id
-	kept         map[string]kept
-	gone         []string
+	ids  map[string]string // domain -> id
+	kept map[string]kept
 }
 
 // look publishes what the files say now. Where nothing changed it costs one stat for
@@ -120,29 +117,29 @@ func (p *publisher) setTrouble(err error) {
 
 func (p *publisher) publish(snap *config.Snapshot, now time.Time) {
 	first := p.snap == nil
+	touched := p.touched(snap)
 	p.version = p.ledger.Version() // what others write from here on is looked at next time
-	next := makePlan(snap, p.ledger, func(k kept) bool { return p.letGo(k, now) })
-	err := p.ledger.Publish(now, next.records)
-	for _, domain := range next.gone {
+	rev := p.revise(snap, touched, func(k kept) bool { return p.letGo(k, now) })
+	err := p.ledger.Publish(now, rev.records)
+	for _, domain := range rev.forgotten {
 		err = errors.Join(err, p.ledger.Forget(now, domain))
 	}
 	p.setTrouble(err)
-	table, err := policyserve.NewTable(next.publications)
+	table, err := p.server.Table().With(rev.publications, rev.gone)
 	if err != nil { // the names are checked and unique: a fault of ours, and no reason to stop serving
 		p.log.Error("the new policies cannot be served; the old ones stay", "err", err)
 		return
 	}
 	p.server.Publish(table)
-	p.certs.Manage(table.Hosts())
-	next.publications, next.records = nil, nil // big, and of no more use
-
-	old := p.plan
-	p.plan = next
+	if first || len(rev.added)+len(rev.gone) > 0 {
+		p.certs.Manage(table.Hosts())
+	}
+	p.plan.take(rev)
 	p.nextGone = p.lookForGone()
 	if snap != p.snap {
 		p.settle(snap, now, first)
 	}
-	p.logChanges(old, next, first)
+	p.logChanges(rev, first)
 	p.snap = snap
 }
 
@@ -204,41 +201,6 @@ func needRestart(started, now config.Settings) []string {
 		}
 	}
 	return keys
-}
-
-// makePlan says what is to be served: each valid domain as configured, and each
-// domain that was published and is not valid now as it was, until it is forgotten
-// or was withdrawn for long enough.
-func makePlan(snap *config.Snapshot, l *ledger.Ledger, letGo func(kept) bool) plan {
-	n := len(snap.Domains)
-	pl := plan{
-		publications: make([]policyserve.Publication, 0, n),
-		records:      make([]ledger.Publication, 0, n),
-		ids:          make(map[string]string, n),
-		kept:         make(map[string]kept),
-	}
-	for _, d := range snap.Domains {
-		if e, ok := l.Lookup(d.Name); ok && contested(snap, e, d) {
-			continue // it is kept below
-		}
-		pl.publications = append(pl.publications, policyserve.Publication{Domain: d.Name, Body: d.Body, State: stateCurrent})
-		pl.records = append(pl.records, ledger.Publication{Domain: d.Name, ID: d.ID, Body: d.Body, Source: d.File})
-		pl.ids[d.Name] = d.ID
-	}
-	for _, e := range l.All() {
-		if _, ok := pl.ids[e.Domain]; ok {
-			continue
-		}
-		k := keep(snap, e)
-		if letGo(k) {
-			pl.gone = append(pl.gone, e.Domain)
-			continue
-		}
-		pl.publications = append(pl.publications, policyserve.Publication{Domain: e.Domain, Body: e.Body, State: stateKept})
-		pl.ids[e.Domain] = e.ID
-		pl.kept[e.Domain] = k
-	}
-	return pl
 }
 
 // contested reports whether d would change a policy that came from another file, which
