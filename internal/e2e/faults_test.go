@@ -88,6 +88,7 @@ func (p *program) metric(lines ...string) {
 // faulty is a server that senders fetch from, while its machine gets worse and better.
 type faulty struct {
 	*program
+	test   *testing.T
 	e      *editor
 	client *http.Client
 	load   *senders
@@ -99,7 +100,7 @@ func startFaulty(t *testing.T, s *site, e *editor) *faulty {
 	for _, f := range e.files {
 		s.replace(f.name, e.next(f))
 	}
-	f := &faulty{program: s.start(), e: e}
+	f := &faulty{program: s.start(), test: t, e: e}
 	e.newest(t, f.program)
 	f.saysNothing()
 	f.client = f.program.client(true)
@@ -146,7 +147,7 @@ func (f *faulty) recorded() {
 	file := f.e.files[0]
 	f.site.replace(file.name, "[domains.\n")
 	p := f.site.start()
-	f.e.newest(f.t.(*testing.T), p)
+	f.e.newest(f.test, p)
 	p.stop()
 }
 
@@ -274,7 +275,7 @@ func TestFaultCertificatesHang(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	f := &faulty{program: p, e: e, client: p.client(true), load: e.senders(t, p, 1)}
+	f := &faulty{program: p, test: t, e: e, client: p.client(true), load: e.senders(t, p, 1)}
 	impatient := p.client(false)
 	impatient.Timeout = quickly
 	asked := make(chan error, cold)
