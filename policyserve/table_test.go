@@ -3,6 +3,7 @@ package policyserve_test
 import (
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -96,4 +97,43 @@ func FuzzLookup(f *testing.F) {
 			t.Errorf("%q is a host of ours", s)
 		}
 	})
+}
+
+// However tables follow each other, they hold what was published last.
+func TestTablesFollow(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	table, want := new(policyserve.Table), map[string]string{}
+	for step := range 500 {
+		var ps []policyserve.Publication
+		var gone []string
+		for i := range r.IntN(1 + step%40) {
+			domain := fmt.Sprintf("d%d.example", r.IntN(100))
+			if _, ok := want[domain]; ok && r.IntN(3) == 0 {
+				gone = append(gone, domain)
+				delete(want, domain)
+				ps = slices.DeleteFunc(ps, func(p policyserve.Publication) bool { return p.Domain == domain })
+				continue
+			}
+			ps = slices.DeleteFunc(ps, func(p policyserve.Publication) bool { return p.Domain == domain })
+			want[domain] = fmt.Sprint(step, " ", i)
+			ps = append(ps, policyserve.Publication{Domain: domain, Body: []byte(want[domain]), State: policyserve.Current})
+		}
+		before, had := table, table.Len()
+		next, err := table.With(ps, gone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if table = next; table.Len() != len(want) || len(table.Hosts()) != len(want) {
+			t.Fatalf("step %d: %d and %d hosts, want %d", step, table.Len(), len(table.Hosts()), len(want))
+		}
+		for i := range 100 {
+			domain := fmt.Sprintf("d%d.example", i)
+			if body, _ := table.Lookup("mta-sts." + domain); string(body) != want[domain] {
+				t.Fatalf("step %d: %s: %q, want %q", step, domain, body, want[domain])
+			}
+		}
+		if before.Len() != had {
+			t.Fatalf("step %d: the table before changed", step)
+		}
+	}
 }
