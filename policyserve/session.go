@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"time"
 )
 
@@ -24,6 +25,7 @@ type session struct {
 	tls            *tls.Conn // nil without TLS
 	begun, useless bool      // whether shake was called, and returned false
 	http2          bool
+	reads          int // of the client's words, in HTTP/2
 
 	// serverName is what the client asked for in the handshake, "" without TLS.
 	serverName string
@@ -40,6 +42,11 @@ func (s *session) Read(b []byte) (int, error) {
 	}
 	if s.tls == nil {
 		return s.conn.Read(b)
+	}
+	if s.http2 {
+		if s.reads++; s.reads%framesInARow == 0 {
+			runtime.Gosched() // as connState
+		}
 	}
 	return s.tls.Read(b)
 }
