@@ -2,6 +2,7 @@ package policyserve
 
 import (
 	"container/list"
+	"math"
 	"net"
 	"net/netip"
 	"sync"
@@ -23,6 +24,7 @@ type guard struct {
 	addresses map[netip.Prefix]*address
 
 	free      int       // turns that nobody has
+	woken     int       // how many have waited for theirs
 	newcomers list.List // of *address, those that wait for their first turn
 	turns     list.List // of *address, those that wait for another; next first
 }
@@ -118,13 +120,19 @@ func block(a netip.Addr) netip.Prefix {
 // one is chosen that loses its place.
 const evictionWindow = 16
 
-// evict ends the connection in the window whose address has most of them open. Those
-// that it spares for that begin anew. The mutex is held.
+// evict ends the connection in the window whose address has most of them open; one that
+// waits for us, and not we for it, only if all of them do. Those that it spares begin
+// anew. The mutex is held.
 func (g *guard) evict() bool {
 	var victim *list.Element
-	most := -1
+	most := math.MinInt
 	for e, n := g.all.Front(), 0; e != nil && n < evictionWindow; e, n = e.Next(), n+1 {
-		if open := e.Value.(*conn).siblings(); open > most {
+		c := e.Value.(*conn)
+		open := c.siblings()
+		if c.turn != nil && c.turn.place != nil {
+			open -= g.max
+		}
+		if open > most {
 			victim, most = e, open
 		}
 	}
@@ -182,14 +190,16 @@ func (g *guard) forget(c *conn) {
 	}
 }
 
-// step notes that c got on. asked says that it has come to a request.
-func (g *guard) step(c *conn, asked bool) {
+// step notes that c got on. asked says that it has come to a request, and again that it
+// had before.
+func (g *guard) step(c *conn, asked bool) (again bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	c.asked = c.asked || asked
+	again, c.asked = c.asked, c.asked || asked
 	if c.place != nil {
 		g.all.MoveToBack(c.place)
 	}
+	return again
 }
 
 // closeFresh ends the connections on which nothing was asked yet: http's own Shutdown

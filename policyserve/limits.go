@@ -66,6 +66,9 @@ const (
 	// that are reset at once (CVE-2023-44487) has this many to play with.
 	http2Streams = 4
 
+	// framesInARow, about, are read from a connection before others have their turn.
+	framesInARow = 8
+
 	// http2Frame bounds what is read at once; requests have no body here.
 	http2Frame = 16 << 10
 

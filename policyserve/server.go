@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -163,8 +164,13 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 
 // connState tells the guard which connections get on.
 func (s *Server) connState(nc net.Conn, state http.ConnState) {
-	if state == http.StateActive || state == http.StateIdle {
-		s.guard.step(&nc.(*session).conn, true)
+	if state != http.StateActive && state != http.StateIdle {
+		return
+	}
+	if again := s.guard.step(&nc.(*session).conn, true); again && state == http.StateActive {
+		// Whoever asks and asks would keep a processor for 10 ms at a time, and a
+		// thousand of them would have a sender wait for seconds.
+		runtime.Gosched()
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"time"
 )
 
@@ -25,6 +26,7 @@ type session struct {
 	begun, useless bool      // whether shake was called, and returned false
 	http2          bool
 	soon           *time.Timer // sends the head of an answer whose body does not come; nil: not needed yet
+	reads          int         // of the client's words, in HTTP/2
 
 	// serverName is what the client asked for in the handshake, "" without TLS.
 	serverName string
@@ -41,6 +43,11 @@ func (s *session) Read(b []byte) (int, error) {
 	}
 	if s.tls == nil {
 		return s.conn.Read(b)
+	}
+	if s.http2 {
+		if s.reads++; s.reads%framesInARow == 0 {
+			runtime.Gosched() // as connState
+		}
 	}
 	return s.tls.Read(b)
 }

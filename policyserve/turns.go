@@ -3,6 +3,7 @@ package policyserve
 import (
 	"container/list"
 	"errors"
+	"runtime"
 	"time"
 )
 
@@ -10,6 +11,11 @@ import (
 // a thousand connections gets one in each round, like who has two. The first turn of an
 // address comes before that: a sender with one connection waits for nobody's second. An
 // address without connections is forgotten, and has a first turn again.
+
+// turnsInARow are given before all else that could run does. Who is woken goes before
+// that, and wakes the next when his turn is over: new connections would wait to be
+// accepted until none of these waits.
+const turnsInARow = 4
 
 // errBusy ends the handshake of who did not get his turn while there was time.
 var errBusy = errors.New("too many handshakes at once")
@@ -34,9 +40,15 @@ func (g *guard) takeTurn(c *conn) error {
 	case <-timer.C:
 	}
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.stopWaiting(c)
-	if !c.turn.given {
+	given := c.turn.given
+	g.woken++
+	yield := g.woken%turnsInARow == 0
+	g.mu.Unlock()
+	if yield {
+		runtime.Gosched()
+	}
+	if !given {
 		return errBusy
 	}
 	return nil

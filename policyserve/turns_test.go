@@ -122,6 +122,29 @@ func TestTurnsAreForWhoIsThere(t *testing.T) {
 	})
 }
 
+// Who waits for us keeps his place where another does not do what we wait for.
+func TestWaitingIsNotQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWaiters(t, 1)
+		w.g.max = 3
+		w.come("a1", "192.0.2.1") // computes
+		w.come("b1", "192.0.2.2")
+		w.come("b2", "192.0.2.2")
+		w.g.step(w.conns["a1"], false)
+		w.come("c1", "192.0.2.3")
+		if w.conns["a1"].place != nil {
+			t.Error("a1 has kept its place")
+		}
+		w.want("a1")
+		w.come("c2", "192.0.2.3") // now all of them wait
+		w.want("a1", "not b1")
+		w.give()
+		w.want("a1", "not b1", "b2")
+		w.g.closeAll()
+		synctest.Wait()
+	})
+}
+
 // An address owes nothing for a connection that was evicted before a proxy said whose it
 // is.
 func TestLocatedTooLate(t *testing.T) {

@@ -61,7 +61,7 @@ func TestSoak(t *testing.T) {
 	ca := newPebble(t, pebbleOptions{validity: soakValidity})
 	s := newSite(t)
 	s.write("roots.pem", string(ca.httpsRootsPEM()))
-	s.write("mtasts-server.toml", soakConfig(ca))
+	s.write("mtasts-server.toml", soakConfig(t, ca))
 	e := newEditor(s)
 	for range soakFiles {
 		e.add(soakDomains)
@@ -132,7 +132,7 @@ func TestSoak(t *testing.T) {
 	judgeSoak(t, series)
 }
 
-func soakConfig(ca *pebbleCA) string {
+func soakConfig(t testing.TB, ca *pebbleCA) string {
 	return fmt.Sprintf(`
 policies = ["policies/*.toml"]
 state = "state"
@@ -146,9 +146,11 @@ directory = %q
 email = "hostmaster@example.net"
 roots = "roots.pem"
 orders = 100_000
+[certificates.preflight]
+resolvers = [%q]
 [log]
 format = "json"
-`, certs.SourceCertmagic, ca.directory())
+`, certs.SourceCertmagic, ca.directory(), testDNS(t).addr)
 }
 
 // soakClient is a sender that takes a breath before each fetch.
