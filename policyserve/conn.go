@@ -27,6 +27,7 @@ type conn struct {
 	place *list.Element // in the guard's list; nil: none any more. The guard's mutex
 	from  *address      // nil: nobody's. The guard's mutex
 	turn  *turn         // to compute the handshake; nil: it never waited. The guard's mutex
+	ours  bool          // it waits for a turn, or computes: the client waits for us. The guard's mutex
 	asked bool          // a request came. The guard's mutex
 
 	remote    net.Addr      // as a proxy announced it; nil: the connection's own
@@ -290,7 +291,7 @@ func (c *conn) takeTurn() error {
 func (c *conn) giveTurn() {
 	if c.computing {
 		c.computing = false
-		c.guard.giveTurn()
+		c.guard.giveTurn(c)
 	}
 }
 

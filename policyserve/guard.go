@@ -2,7 +2,6 @@ package policyserve
 
 import (
 	"container/list"
-	"math"
 	"net"
 	"net/netip"
 	"sync"
@@ -120,20 +119,20 @@ func block(a netip.Addr) netip.Prefix {
 // one is chosen that loses its place.
 const evictionWindow = 16
 
-// evict ends the connection in the window whose address has most of them open; one that
-// waits for us, and not we for it, only if all of them do. Those that it spares begin
+// evict ends the connection in the window whose address has most of them open; among
+// equals one for which we wait, and not one that waits for us. Those that it spares begin
 // anew. The mutex is held.
 func (g *guard) evict() bool {
 	var victim *list.Element
-	most := math.MinInt
+	most := -1
 	for e, n := g.all.Front(), 0; e != nil && n < evictionWindow; e, n = e.Next(), n+1 {
 		c := e.Value.(*conn)
-		open := c.siblings()
-		if c.turn != nil && c.turn.place != nil {
-			open -= g.max
+		rank := 2 * c.siblings()
+		if !c.ours {
+			rank++
 		}
-		if open > most {
-			victim, most = e, open
+		if rank > most {
+			victim, most = e, rank
 		}
 	}
 	if victim == nil {

@@ -12,7 +12,8 @@ const DefaultConnections = 8192
 // Limits bound what strangers can take. Zero stands for the default.
 type Limits struct {
 	// Connections open at a time, on all listeners together. The default, 8192,
-	// takes about 200 MiB if each of them has shaken hands.
+	// takes 200 MiB if all of them idle in HTTP/1.1, and 350 in HTTP/2; garbage, and
+	// the kernel's buffers, come on top (docs/performance.md).
 	Connections int
 
 	// ConnectionsPerAddress open at a time, per IPv4 address or IPv6 /64. The

@@ -58,6 +58,7 @@ func (g *guard) takeTurn(c *conn) error {
 func (g *guard) await(c *conn) (given bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	c.ours = true
 	if g.free > 0 {
 		g.free--
 		c.from.meet()
@@ -77,10 +78,19 @@ func (g *guard) await(c *conn) (given bool) {
 	return false
 }
 
-// giveTurn gives a turn to the next who waits.
-func (g *guard) giveTurn() {
+// giveTurn gives the turn of c to the next who waits. From now on the client's time runs.
+func (g *guard) giveTurn(c *conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	c.ours = false
+	if c.place != nil {
+		g.all.MoveToBack(c.place)
+	}
+	g.nextTurn()
+}
+
+// nextTurn gives a turn to the next who waits. The mutex is held.
+func (g *guard) nextTurn() {
 	next := g.newcomers.Front()
 	if next == nil {
 		next = g.turns.Front()

@@ -19,6 +19,7 @@ type waiters struct {
 
 	mu    sync.Mutex
 	order []string // who had his turn, or that it was refused
+	have  []*conn  // a turn
 }
 
 func newWaiters(t *testing.T, turns int) *waiters {
@@ -36,20 +37,27 @@ func (w *waiters) come(name, from string) {
 	}
 	w.conns[name] = c
 	go func() {
-		if err := w.g.takeTurn(c); errors.Is(err, errBusy) {
-			name = "not " + name
-		} else if err != nil {
-			w.t.Error(err)
-		}
+		err := w.g.takeTurn(c)
 		w.mu.Lock()
 		defer w.mu.Unlock()
+		switch {
+		case err == nil:
+			w.have = append(w.have, c)
+		case errors.Is(err, errBusy):
+			name = "not " + name
+		default:
+			w.t.Error(err)
+		}
 		w.order = append(w.order, name)
 	}()
 	synctest.Wait()
 }
 
+// give has the one who has had a turn for longest give it to others.
 func (w *waiters) give() {
-	w.g.giveTurn()
+	c := w.have[0]
+	w.have = w.have[1:]
+	w.g.giveTurn(c)
 	synctest.Wait()
 }
 
@@ -122,27 +130,36 @@ func TestTurnsAreForWhoIsThere(t *testing.T) {
 	})
 }
 
-// Who waits for us keeps his place where another does not do what we wait for.
+// Who waits for us keeps his place where we wait for another, however long it took us.
 func TestWaitingIsNotQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWaiters(t, 1)
 		w.g.max = 3
-		w.come("a1", "192.0.2.1") // computes
+		w.come("a1", "192.0.2.1")
 		w.come("b1", "192.0.2.2")
-		w.come("b2", "192.0.2.2")
-		w.g.step(w.conns["a1"], false)
 		w.come("c1", "192.0.2.3")
-		if w.conns["a1"].place != nil {
-			t.Error("a1 has kept its place")
-		}
-		w.want("a1")
-		w.come("c2", "192.0.2.3") // now all of them wait
-		w.want("a1", "not b1")
+		w.give() // to b1; a1 may speak
+		w.come("d1", "192.0.2.4")
+		w.want("a1", "b1")
+		w.out("a1")
+		w.come("e1", "192.0.2.5") // and all of them wait for us
+		w.want("a1", "b1")
+		w.out("a1", "b1")
 		w.give()
-		w.want("a1", "not b1", "b2")
+		w.want("a1", "b1", "c1")
 		w.g.closeAll()
 		synctest.Wait()
 	})
+}
+
+// out wants these, and no others, to have lost their places.
+func (w *waiters) out(names ...string) {
+	w.t.Helper()
+	for name, c := range w.conns {
+		if out := c.place == nil; out != slices.Contains(names, name) {
+			w.t.Errorf("%s has lost its place: %v", name, out)
+		}
+	}
 }
 
 // An address owes nothing for a connection that was evicted before a proxy said whose it

@@ -19,9 +19,14 @@ type listeners struct {
 	https, http, plain, admin []net.Listener
 }
 
-// noKeepAlive leaves out TCP's own probes, three system calls for each connection: an
-// idle one ends after half a minute anyway.
-var noKeepAlive = net.ListenConfig{KeepAlive: -1}
+// shortLived is for connections that are over in a moment. It leaves out TCP's own
+// probes, three system calls for each connection, as an idle one ends after half a minute
+// anyway; and Multipath TCP, which every accepted connection pays for.
+func shortLived() net.ListenConfig {
+	lc := net.ListenConfig{KeepAlive: -1}
+	lc.SetMultipathTCP(false)
+	return lc
+}
 
 // listen opens what the settings name. Sockets that systemd hands over, with
 // FileDescriptorName=https, http, plain or admin, take the place of the addresses
@@ -37,6 +42,7 @@ func listen(s config.Listen) (*listeners, error) {
 		}
 	}
 	var l listeners
+	lc := shortLived()
 	admin := []string{s.Admin}
 	if s.Admin == "" {
 		admin = nil
@@ -56,7 +62,7 @@ func listen(s config.Listen) (*listeners, error) {
 			continue
 		}
 		for _, addr := range kind.addrs {
-			x, err := noKeepAlive.Listen(context.Background(), "tcp", addr)
+			x, err := lc.Listen(context.Background(), "tcp", addr)
 			if err != nil {
 				l.close()
 				return nil, fmt.Errorf("listen.%s: %w", kind.name, err)

@@ -50,19 +50,30 @@ func TestMain(m *testing.M) {
 
 // buildProgram builds the program when the first test needs it: under the race detector
 // if the tests are.
-var buildProgram = sync.OnceValues(func() (string, error) {
+var buildProgram = sync.OnceValues(func() (string, error) { return build(raceDetector()) })
+
+// buildPlain builds it without, for tests of how fast it is and what it takes.
+var buildPlain = sync.OnceValues(func() (string, error) {
+	if !raceDetector() {
+		return buildProgram()
+	}
+	return build(false)
+})
+
+func build(race bool) (string, error) {
 	path := filepath.Join(binDir, "mtasts-server")
-	args := []string{"build", "-o", path}
-	if raceDetector() {
+	args := []string{"build"}
+	if race {
+		path += "-race"
 		args = append(args, "-race")
 	}
-	build := exec.Command("go", append(args, "./cmd/mtasts-server")...)
+	build := exec.Command("go", append(args, "-o", path, "./cmd/mtasts-server")...)
 	build.Dir = "../.."
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building the program: %w\n%s", err, out)
 	}
 	return path, nil
-})
+}
 
 func raceDetector() bool {
 	info, ok := debug.ReadBuildInfo()
@@ -128,6 +139,16 @@ func (s *site) write(name, text string) {
 	if err := os.WriteFile(s.path(name), []byte(text), 0o644); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// append adds to the end of a file.
+func (s *site) append(name, text string) {
+	s.t.Helper()
+	old, err := os.ReadFile(s.path(name))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.write(name, string(old)+text)
 }
 
 // replace puts a file in place by a rename. The file looks a while old, as one does that
