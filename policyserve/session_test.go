@@ -24,6 +24,7 @@ import (
 type counting struct {
 	net.Listener
 	writes atomic.Int64
+	since  atomic.Int64 // when the last write began that has not ended; 0: all have
 }
 
 type countingConn struct {
@@ -41,6 +42,8 @@ func (l *counting) Accept() (net.Conn, error) {
 
 func (c *countingConn) Write(b []byte) (int, error) {
 	c.l.writes.Add(1)
+	c.l.since.Store(time.Now().UnixNano())
+	defer c.l.since.Store(0)
 	return c.Conn.Write(b)
 }
 
@@ -158,9 +161,9 @@ func TestWhoDoesNotRead(t *testing.T) {
 	t.Run("does not hold up a stop", func(t *testing.T) {
 		w, l := startCounting(t, policyserve.Options{Limits: policyserve.Limits{WriteTimeout: time.Hour, HandshakeTimeout: time.Hour}})
 		askForMuch(t, w)
-		for last, since := int64(-1), time.Now(); time.Since(since) < time.Second; time.Sleep(10 * time.Millisecond) {
-			if now := l.writes.Load(); now != last {
-				last, since = now, time.Now()
+		for began := time.Now(); l.since.Load() == 0 || time.Since(time.Unix(0, l.since.Load())) < 500*time.Millisecond; time.Sleep(10 * time.Millisecond) {
+			if time.Since(began) > time.Minute {
+				t.Fatal("the server never waited for the client")
 			}
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
