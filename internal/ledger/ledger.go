@@ -102,7 +102,7 @@ type Ledger struct {
 	lost   bool      // it was emptied, cut or taken away
 	proved time.Time // when something was last written
 
-	mu      sync.Mutex        // never held while storage is waited for
+	mu      sync.Mutex         // never held while storage is waited for
 	entries map[string]*record // by domain, of what is published
 	held    map[string]time.Time
 	pending []event // taken into entries, not on disk yet
