@@ -189,16 +189,14 @@ func (g *guard) forget(c *conn) {
 	}
 }
 
-// step notes that c got on. asked says that it has come to a request, and again that it
-// had before.
-func (g *guard) step(c *conn, asked bool) (again bool) {
+// step notes that c got on. asked says that it has come to a request.
+func (g *guard) step(c *conn, asked bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	again, c.asked = c.asked, c.asked || asked
+	c.asked = c.asked || asked
 	if c.place != nil {
 		g.all.MoveToBack(c.place)
 	}
-	return again
 }
 
 // closeFresh ends the connections on which nothing was asked yet: http's own Shutdown

@@ -67,8 +67,10 @@ const (
 	// that are reset at once (CVE-2023-44487) has this many to play with.
 	http2Streams = 4
 
-	// framesInARow, about, are read from a connection before others have their turn.
-	framesInARow = 8
+	// wordsInARow are read from a connection, requests or HTTP/2 frames, before others
+	// may run. Whoever asks and asks would keep a processor for 10 ms at a time, and a
+	// thousand of them would have a sender wait for seconds.
+	wordsInARow = 8
 
 	// http2Frame bounds what is read at once; requests have no body here.
 	http2Frame = 16 << 10

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -167,10 +166,10 @@ func (s *Server) connState(nc net.Conn, state http.ConnState) {
 	if state != http.StateActive && state != http.StateIdle {
 		return
 	}
-	if again := s.guard.step(&nc.(*session).conn, true); again && state == http.StateActive {
-		// Whoever asks and asks would keep a processor for 10 ms at a time, and a
-		// thousand of them would have a sender wait for seconds.
-		runtime.Gosched()
+	c := nc.(*session)
+	s.guard.step(&c.conn, true)
+	if state == http.StateActive && !c.http2 {
+		c.yield()
 	}
 }
 

@@ -26,7 +26,7 @@ type session struct {
 	begun, useless bool      // whether shake was called, and returned false
 	http2          bool
 	soon           *time.Timer // sends the head of an answer whose body does not come; nil: not needed yet
-	reads          int         // of the client's words, in HTTP/2
+	words          int         // from the client, of the goroutine that reads them
 
 	// serverName is what the client asked for in the handshake, "" without TLS.
 	serverName string
@@ -45,11 +45,16 @@ func (s *session) Read(b []byte) (int, error) {
 		return s.conn.Read(b)
 	}
 	if s.http2 {
-		if s.reads++; s.reads%framesInARow == 0 {
-			runtime.Gosched() // as connState
-		}
+		s.yield()
 	}
 	return s.tls.Read(b)
+}
+
+// yield lets others run now and then.
+func (s *session) yield() {
+	if s.words++; s.words%wordsInARow == 0 {
+		runtime.Gosched()
+	}
 }
 
 // Write says b, which goes out when we listen. Over HTTP/2 we always do: there it goes
