@@ -254,13 +254,11 @@ func (e *certmagicEngine) orderFrom(ctx context.Context, iss issuing, host strin
 		// "Force", as when to renew has been decided, and certmagic's own
 		// opinion may differ. It names the old certificate in "replaces",
 		// which exempts the order from rate limits (RFC 9773 §5).
-		err = iss.config.RenewCertSync(ctx, host, true)
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errUnusable):
-		// What is left of a broken pair would pass for a certificate.
-		if err := e.storage.Delete(ctx, certmagic.StorageKeys.CertsSitePrefix(iss.key, host)); err != nil {
-			return nil, fmt.Errorf("clearing what is left of the certificate of %q: %w", host, err)
+		if err = iss.config.RenewCertSync(ctx, host, true); mayRefuseReplaces(err) {
+			err = e.obtain(ctx, iss, host)
 		}
-		err = iss.config.ObtainCertSync(ctx, host)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errUnusable):
+		err = e.obtain(ctx, iss, host)
 	}
 	if problem, ok := errors.AsType[acme.Problem](err); ok {
 		err = problem // what the CA said, without the way that it came: that fills lines
@@ -276,6 +274,25 @@ func (e *certmagicEngine) orderFrom(ctx context.Context, iss issuing, host strin
 		return nil, fmt.Errorf("ordering from %q: %w", iss.key, err)
 	}
 	return e.put(host, iss.key, key, chain)
+}
+
+// obtain orders as if there were no certificate: without "replaces". What certmagic has
+// of one goes, or it would pass for that which was ordered; the one that is handed out
+// is on the shelf.
+func (e *certmagicEngine) obtain(ctx context.Context, iss issuing, host string) error {
+	if err := e.storage.Delete(ctx, certmagic.StorageKeys.CertsSitePrefix(iss.key, host)); err != nil {
+		return fmt.Errorf("clearing what is left of the certificate of %q: %w", host, err)
+	}
+	return iss.config.ObtainCertSync(ctx, host)
+}
+
+// mayRefuseReplaces reports whether an order may have failed only as the CA knows nothing
+// of the certificate that it replaces, or saw it replaced already (RFC 9773 §5). These
+// are the problems that CAs answer with; a failed validation is none of them. It would go
+// on until the certificate expires.
+func mayRefuseReplaces(err error) bool {
+	problem, ok := errors.AsType[acme.Problem](err)
+	return ok && slices.Contains([]string{acme.ProblemTypeAlreadyReplaced, acme.ProblemTypeMalformed, acme.ProblemTypeServerInternal}, problem.Type)
 }
 
 // window asks the CA that issued cur when it should be renewed.

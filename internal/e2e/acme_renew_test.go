@@ -101,6 +101,31 @@ func TestACMERenewal(t *testing.T) {
 	}
 }
 
+// A CA that knows nothing of the certificate to be replaced gives another all the same.
+func TestACMEReplacesRefused(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"alreadyReplaced", "malformed", "serverInternal"} {
+		r := startRenewal(t, certs.SourceCertmagic)
+		r.ca.gate.set(func(w http.ResponseWriter, _ *http.Request, order *acmeOrder) bool {
+			if order == nil || order.replaces == "" {
+				return false
+			}
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(http.StatusConflict)
+			_, _ = fmt.Fprintf(w, `{"type":"urn:ietf:params:acme:error:%s","detail":"could not find an order for the given certificate"}`, kind)
+			return true
+		})
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			r.waitRenewed(r.domain, r.ca.roots(), r.old)
+			orders := r.ca.gate.orderedFor(mtasts.PolicyHost(r.domain))
+			if last := orders[len(orders)-1]; last.replaces != "" {
+				t.Errorf("the last order replaces %q", last.replaces)
+			}
+		})
+	}
+}
+
 // checkFailing waits until the renewal has failed, as the CA is down. That takes nothing
 // away from senders, and there is another attempt while the certificate is good.
 func (r *renewal) checkFailing() {
