@@ -62,10 +62,29 @@ type interner struct {
 	mu          sync.Mutex
 	authorities map[[sha256.Size]byte]*authority // by the hash of the chain
 	texts       map[string]string
+	parsed      map[[sha256.Size]byte]bool // certificates of CAs that can be
 }
 
 func newInterner() *interner {
-	return &interner{authorities: map[[sha256.Size]byte]*authority{}, texts: map[string]string{}}
+	return &interner{authorities: map[[sha256.Size]byte]*authority{}, texts: map[string]string{}, parsed: map[[sha256.Size]byte]bool{}}
+}
+
+// isCertificate reports whether der is known to be one: each of 100,000 files may have
+// the same one of its CA.
+func (in *interner) isCertificate(der []byte) bool {
+	sum := sha256.Sum256(der)
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.parsed[sum]
+}
+
+func (in *interner) noteCertificate(der []byte) {
+	sum := sha256.Sum256(der)
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if len(in.parsed) < maxInterned {
+		in.parsed[sum] = true
+	}
 }
 
 // authority is the one that has the certificates of chain, and issued own.

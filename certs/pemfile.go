@@ -78,7 +78,7 @@ func readPEM(path string, info os.FileInfo, now time.Time, shared *interner) *pe
 	var in pemBlocks
 	block, rest := pem.Decode(data)
 	for ; block != nil && f.err == nil; block, rest = pem.Decode(rest) {
-		f.err = in.add(block)
+		f.err = in.add(block, shared)
 	}
 	switch {
 	case f.err != nil:
@@ -103,22 +103,26 @@ func readPEM(path string, info os.FileInfo, now time.Time, shared *interner) *pe
 
 // add takes in one PEM block. Blocks that are neither certificate nor key, as the
 // parameters of Diffie-Hellman, mean nothing here.
-func (in *pemBlocks) add(block *pem.Block) error {
+func (in *pemBlocks) add(block *pem.Block, shared *interner) error {
 	switch block.Type {
 	case "CERTIFICATE":
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return err
-		}
-		if in.leaf == nil {
-			in.leaf = cert
+		if in.leaf == nil || !shared.isCertificate(block.Bytes) {
+			cert, err := x509.ParseCertificate(block.Bytes)
+			if err != nil {
+				return err
+			}
+			if in.leaf == nil {
+				in.leaf = cert
+			} else {
+				shared.noteCertificate(block.Bytes)
+			}
 		}
 		in.chain = append(in.chain, block.Bytes)
 	case "PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY":
 		if block.Headers["DEK-Info"] != "" {
 			return errors.New("the private key is encrypted: store it without a passphrase, readable for this program only")
 		}
-		key, err := certmagic.PEMDecodePrivateKey(pem.EncodeToMemory(block))
+		key, err := decodeKey(block)
 		if err != nil {
 			return fmt.Errorf("private key: %w", err)
 		}
@@ -127,6 +131,16 @@ func (in *pemBlocks) add(block *pem.Block) error {
 		return errors.New("the private key is encrypted: store it without a passphrase, readable for this program only")
 	}
 	return nil
+}
+
+// decodeKey reads a private key, also one that is not what its block is called.
+func decodeKey(block *pem.Block) (crypto.Signer, error) {
+	if key, err := x509.ParsePKCS8PrivateKey(block.Bytes); err == nil { // the form of nearly all
+		if signer, ok := key.(crypto.Signer); ok {
+			return signer, nil
+		}
+	}
+	return certmagic.PEMDecodePrivateKey(pem.EncodeToMemory(block))
 }
 
 // forServers reports whether a TLS server may use cert.

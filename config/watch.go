@@ -116,6 +116,9 @@ func (w *Watcher) Run(ctx context.Context, look func()) {
 			w.log.Debug("file events", "err", err)
 		case <-w.kick:
 		case <-ticker.C:
+			if settled != nil {
+				continue // what is there to see is looked at when it is quiet
+			}
 		case <-settled:
 		}
 		settled = nil

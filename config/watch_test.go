@@ -117,3 +117,20 @@ func TestWatchPaths(t *testing.T) {
 		t.Errorf("files: %q", files)
 	}
 }
+
+// A poll does not look at files that are just being written: they would be left for
+// later, and the edit with them.
+func TestPollWaitsForQuiet(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	looks, _, _ := watching(t, 200*time.Millisecond, []string{dir}, nil)
+	for range 5 {
+		look(t, looks, "a poll")
+		began := time.Now()
+		write(t, "a.toml", began.String())
+		look(t, looks, "a write")
+		if took := time.Since(began); took < 250*time.Millisecond {
+			t.Errorf("looked %v after the write", took)
+		}
+	}
+}

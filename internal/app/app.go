@@ -191,6 +191,7 @@ func (a *App) watch(ctx context.Context, hup <-chan os.Signal) {
 			case <-hup:
 				a.notify(systemd.SdNotifyReloading + "\n" + monotonic())
 				a.look()
+				a.certFiles.do(a.certs.Reload) // who asks wants it done
 				a.notify(systemd.SdNotifyReady)
 			}
 		}
@@ -208,7 +209,7 @@ func (a *App) look() {
 			a.watcher.Soon(wait)
 		}
 	})
-	a.certFiles.do(a.certs.Reload)
+	a.certFiles.begin(a.certs.Reload) // of 100,000 it takes a second, and policies do not wait for it
 	a.watching.do(a.rewatch)
 }
 

@@ -27,24 +27,29 @@ type errand struct {
 	since time.Time     // when it began
 }
 
-// do has f done, and waits for that a while. If it is under way already it is done once
-// more after that.
+// do has f done, and waits for that a while.
 func (e *errand) do(f func()) {
-	e.mu.Lock()
-	if e.ended == nil {
-		e.ended, e.since = make(chan struct{}), time.Now()
-		go e.run(f)
-	} else {
-		e.again = true
-	}
-	ended := e.ended
-	e.mu.Unlock()
+	ended := e.begin(f)
 	timer := time.NewTimer(waitFor)
 	defer timer.Stop()
 	select {
 	case <-ended:
 	case <-timer.C:
 	}
+}
+
+// begin has f done, and waits for nothing. If it is under way already it is done once
+// more after that. ended is closed then.
+func (e *errand) begin(f func()) (ended <-chan struct{}) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ended == nil {
+		e.ended, e.since = make(chan struct{}), time.Now()
+		go e.run(f)
+	} else {
+		e.again = true
+	}
+	return e.ended
 }
 
 func (e *errand) run(f func()) {
