@@ -209,7 +209,7 @@ func (a *App) look() {
 			a.watcher.Soon(wait)
 		}
 	})
-	a.certFiles.begin(a.certs.Reload) // of 100,000 it takes a second, and policies do not wait for it
+	a.certFiles.beginSparingly(a.certs.Reload) // of 100,000 it takes a second, and policies do not wait for it
 	a.watching.do(a.rewatch)
 }
 

@@ -25,6 +25,22 @@ type errand struct {
 	again bool          // it was asked for while it was under way
 	ended chan struct{} // closed when it has ended; nil: it is not under way
 	since time.Time     // when it began
+	last  time.Time     // when it ended last
+	took  time.Duration // the last time
+}
+
+// sparing is how many times as long as an errand takes it is left alone after it.
+const sparing = 9
+
+// beginSparingly is begin, unless that would have the errand be done for more than a
+// tenth of all time. It is for what is asked for again and again.
+func (e *errand) beginSparingly(f func()) {
+	e.mu.Lock()
+	soon := e.ended != nil || time.Since(e.last) < sparing*e.took
+	e.mu.Unlock()
+	if !soon {
+		e.begin(f)
+	}
 }
 
 // do has f done, and waits for that a while.
@@ -65,8 +81,10 @@ func (e *errand) run(f func()) {
 func (e *errand) end() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.last = time.Now()
+	e.took = e.last.Sub(e.since)
 	if e.again {
-		e.again, e.since = false, time.Now()
+		e.again, e.since = false, e.last
 		return false
 	}
 	close(e.ended)

@@ -51,3 +51,19 @@ func TestErrandThatTakesAWhile(t *testing.T) {
 		}
 	})
 }
+
+// What takes long and is asked for all the time is not done all the time.
+func TestSparingly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var e errand
+		began, busy := time.Now(), time.Duration(0)
+		for time.Since(began) < time.Hour {
+			e.beginSparingly(func() { time.Sleep(time.Second); busy += time.Second })
+			time.Sleep(300 * time.Millisecond)
+		}
+		synctest.Wait()
+		if busy < 5*time.Minute || busy > 7*time.Minute {
+			t.Errorf("busy for %v of an hour", busy)
+		}
+	})
+}

@@ -12,7 +12,7 @@ const (
 	// domain, of which next to nothing lives, Go's own rule would collect every
 	// 4 MiB, 30 fetches; with 100,000 it would let as much pile up as lives,
 	// 200 MiB. Measured: docs/performance.md.
-	headroom = 48 << 20
+	headroom = 40 << 20
 
 	// The rule stays within these: below, a large heap is collected all the time;
 	// above, nothing is gained any more.
