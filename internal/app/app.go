@@ -145,6 +145,7 @@ func (a *App) Run(ctx context.Context, hup <-chan os.Signal) error {
 	a.log.Info("serving", "https", addresses(ls.https), "http", addresses(ls.http), "plain", addresses(ls.plain), "admin", addresses(ls.admin), "watching", a.watcher.String())
 	a.notify(systemd.SdNotifyReady)
 	background.Go(func() { a.hint(ctx, ls) })
+	background.Go(func() { a.tidy(ctx) })
 
 	<-ctx.Done()
 	a.notify(systemd.SdNotifyStopping)
@@ -197,7 +198,6 @@ func (a *App) watch(ctx context.Context, hup <-chan os.Signal) {
 		}
 	})
 	a.watching.do(a.rewatch)
-	debug.FreeOSMemory() // loading left as much behind as it made
 	tuneMemory()
 	a.watcher.Run(ctx, a.look)
 }
@@ -211,6 +211,22 @@ func (a *App) look() {
 	})
 	a.certFiles.beginSparingly(a.certs.Reload) // of 100,000 it takes a second, and policies do not wait for it
 	a.watching.do(a.rewatch)
+}
+
+// tidy gives memory back to the system once all that is stored has been read, or after a
+// minute: loading leaves as much behind as it makes.
+func (a *App) tidy(ctx context.Context) {
+	for range 60 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+		if a.certs.Summary().Pending == 0 {
+			break
+		}
+	}
+	debug.FreeOSMemory()
 }
 
 func (a *App) rewatch() {
