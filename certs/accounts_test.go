@@ -89,7 +89,7 @@ func TestRenewalsStayWithTheirCA(t *testing.T) {
 			return nil, nil
 		}
 		w.e.onWindow = func(_ context.Context, c *certificate) (window, error) {
-			return window{start: c.notBefore.Add(30 * day), end: c.notBefore.Add(31 * day)}, nil
+			return window{start: c.notBefore().Add(30 * day), end: c.notBefore().Add(31 * day)}, nil
 		}
 		w.add(names("h", 21)...)
 		defer w.start(t)()

@@ -24,8 +24,8 @@ type certificate struct {
 	size      int // of the host's own certificate, unpacked
 	authority *authority
 	key       privateKey
-	notBefore time.Time
-	notAfter  time.Time
+	from      moment
+	until     moment
 	issuer    string // who issued it, in the words of the source
 
 	// foreign means that nobody who is asked now issued it, as after a change
@@ -57,11 +57,17 @@ func (k privateKey) full() (crypto.PrivateKey, error) {
 	return ecdsa.ParseRawPrivateKey(elliptic.P256(), k.p256[:])
 }
 
+// notBefore is from when c is valid.
+func (c *certificate) notBefore() time.Time { return c.from.time() }
+
+// notAfter is until when c is valid.
+func (c *certificate) notAfter() time.Time { return c.until.time() }
+
 // lifetime is how long c is valid in all.
-func (c *certificate) lifetime() time.Duration { return c.notAfter.Sub(c.notBefore) }
+func (c *certificate) lifetime() time.Duration { return time.Duration(c.until - c.from) }
 
 // expired reports whether c is of no more use to a sender.
-func (c *certificate) expired(now time.Time) bool { return !now.Before(c.notAfter) }
+func (c *certificate) expired(now time.Time) bool { return !now.Before(c.notAfter()) }
 
 // hasKey reports whether c can be handed out.
 func (c *certificate) hasKey() bool { return c.key.p256 != nil || c.key.other != nil }
@@ -136,7 +142,7 @@ func newCertificate(pair tls.Certificate, issuer string, shared *interner) *cert
 	authority := shared.authority(own, pair.Certificate[1:])
 	return &certificate{
 		packed: authority.pack(own), size: len(own), authority: authority, key: slimKey(pair.PrivateKey),
-		notBefore: pair.Leaf.NotBefore, notAfter: pair.Leaf.NotAfter, issuer: issuer,
+		from: momentOf(pair.Leaf.NotBefore), until: momentOf(pair.Leaf.NotAfter), issuer: issuer,
 	}
 }
 

@@ -170,7 +170,7 @@ func (e *certmagicEngine) newest(ctx context.Context, host string) (best *certif
 	for _, iss := range e.keys() {
 		k, c, cert, ierr := e.pair(ctx, iss, host)
 		switch {
-		case ierr == nil && (best == nil || cert.notBefore.After(best.notBefore)):
+		case ierr == nil && (best == nil || cert.notBefore().After(best.notBefore())):
 			best, key, chain = cert, k, c
 		case ierr != nil && !errors.Is(ierr, fs.ErrNotExist) && !errors.Is(ierr, errUnusable):
 			err = errors.Join(err, ierr)
@@ -238,7 +238,7 @@ func (e *certmagicEngine) order(ctx context.Context, host string, cur *certifica
 	}
 	// Another process on the same directory may have been faster.
 	if found, key, chain, err := e.newest(ctx, host); err == nil && found != nil &&
-		(cur == nil || found.notBefore.After(cur.notBefore)) && renewTime(found, window{}, 1).After(e.o.Now()) {
+		(cur == nil || found.notBefore().After(cur.notBefore())) && renewTime(found, window{}, 1).After(e.o.Now()) {
 		return e.put(host, found.issuer, key, chain)
 	}
 	return e.orderFrom(ctx, issuers[account], host)

@@ -160,7 +160,7 @@ func valid(lifetime time.Duration) *certificate { return aged(lifetime, 0) }
 // aged is a certificate that was issued some time ago.
 func aged(lifetime, age time.Duration) *certificate {
 	from := time.Now().Add(-age)
-	return &certificate{packed: fake.pack([]byte(rand.Text())), size: len(rand.Text()), authority: fake, notBefore: from, notAfter: from.Add(lifetime), issuer: "fake"}
+	return &certificate{packed: fake.pack([]byte(rand.Text())), size: len(rand.Text()), authority: fake, from: momentOf(from), until: momentOf(from.Add(lifetime)), issuer: "fake"}
 }
 
 // made reports whether t was made of c.

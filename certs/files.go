@@ -213,7 +213,7 @@ func (f *files) pick(t table) {
 	for host, s := range t {
 		cur := s.cert.Load()
 		best := f.best(host, now)
-		usable := best != nil && !best.expired(now) && !best.notBefore.After(now)
+		usable := best != nil && !best.expired(now) && !best.notBefore().After(now)
 		if best != nil && (usable || cur == nil || cur.expired(now)) {
 			s.cert.Store(best.certificate)
 		}
@@ -234,7 +234,7 @@ func (f *files) pick(t table) {
 func (f *files) best(host string, now time.Time) *pair {
 	var best *pair
 	rank := func(p *pair) int {
-		if p.expired(now) || p.notBefore.After(now) {
+		if p.expired(now) || p.notBefore().After(now) {
 			return 0
 		}
 		return 1
@@ -242,7 +242,7 @@ func (f *files) best(host string, now time.Time) *pair {
 	_, parent, _ := strings.Cut(host, ".")
 	for _, name := range []string{host, "*." + parent} {
 		for _, p := range f.pairs[name] {
-			if best == nil || cmp.Or(cmp.Compare(rank(p), rank(best)), p.notBefore.Compare(best.notBefore), len(p.authority.chain)-len(best.authority.chain)) > 0 {
+			if best == nil || cmp.Or(cmp.Compare(rank(p), rank(best)), p.notBefore().Compare(best.notBefore()), len(p.authority.chain)-len(best.authority.chain)) > 0 {
 				best = p
 			}
 		}
@@ -256,9 +256,9 @@ func (f *files) explain(host string, best *pair, cur *certificate, now time.Time
 	_, parent, _ := strings.Cut(host, ".")
 	switch {
 	case best != nil && best.expired(now):
-		why = fmt.Sprintf("the certificate in %q expired on %s", best.path, best.notAfter.UTC().Format(time.RFC3339))
+		why = fmt.Sprintf("the certificate in %q expired on %s", best.path, best.notAfter().UTC().Format(time.RFC3339))
 	case best != nil:
-		why = fmt.Sprintf("the certificate in %q is not valid before %s", best.path, best.notBefore.UTC().Format(time.RFC3339))
+		why = fmt.Sprintf("the certificate in %q is not valid before %s", best.path, best.notBefore().UTC().Format(time.RFC3339))
 	case f.keyless[host] != "" || f.keyless["*."+parent] != "":
 		why = fmt.Sprintf("no file has the private key of the certificate in %q", cmp.Or(f.keyless[host], f.keyless["*."+parent]))
 	default:

@@ -280,11 +280,11 @@ func (s *scheduler) orderDone(t *task, cur, c *certificate, err error) {
 		s.doubt.settle(false, now)
 		t.failures = failures
 		s.orderFailed(t, c, fmt.Errorf("the new certificate is to be renewed already, it is valid from %s until %s: is this clock right?",
-			c.notBefore.UTC().Format(time.RFC3339), c.notAfter.UTC().Format(time.RFC3339)))
+			c.notBefore().UTC().Format(time.RFC3339), c.notAfter().UTC().Format(time.RFC3339)))
 		return
 	}
 	s.doubt.settle(true, now)
-	s.log.Info("got a certificate", "host", t.slot.host, "issuer", c.issuer, "expires", c.notAfter, "renew", t.renewAt.time())
+	s.log.Info("got a certificate", "host", t.slot.host, "issuer", c.issuer, "expires", c.notAfter(), "renew", t.renewAt.time())
 }
 
 // orderFailed notes a failed attempt. cur is the certificate at hand.
@@ -319,7 +319,7 @@ func (s *scheduler) orderFailed(t *task, cur *certificate, err error) {
 	case cur.expired(now):
 		s.log.Error("the certificate has expired and could not be renewed", args...)
 	default:
-		s.log.Warn("the certificate could not be renewed: the present one is handed out on", append(args, "expires", cur.notAfter)...)
+		s.log.Warn("the certificate could not be renewed: the present one is handed out on", append(args, "expires", cur.notAfter())...)
 	}
 }
 

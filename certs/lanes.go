@@ -8,7 +8,7 @@ import (
 )
 
 // job is what the scheduler has to do for a host.
-type job int
+type job uint8
 
 const (
 	jobLook  job = iota // read what storage has
@@ -95,22 +95,18 @@ type period struct{ start, end moment }
 type task struct {
 	slot *slot
 
-	// What is next: job at due, or, once it is due, waiting in lane by rank.
-	job   job
+	// What is next: job (below) at due, or, once it is due, waiting in lane by rank.
 	due   moment
 	rank  moment
 	seq   uint64 // those of equal rank in the order in which they came
 	queue *queue // where it waits; nil: nowhere, as its job is running
 	index int    // its place there
 
-	looked   bool    // storage was read
-	cert     bool    // there is a certificate, even an expired one
-	noWindow bool    // the CA has no renewal information for it
-	renewAt  moment  // when the certificate is to be renewed
-	askAt    moment  // when to ask for renewal information
-	retryAt  moment  // when to try again after a failure
-	window   period  // that the CA proposed; zero: none
-	chance   float64 // drawn once for each certificate
+	renewAt moment  // when the certificate is to be renewed
+	askAt   moment  // when to ask for renewal information
+	retryAt moment  // when to try again after a failure
+	window  period  // that the CA proposed; zero: none
+	chance  float64 // drawn once for each certificate
 
 	// What preflight said.
 	checked moment // when it last let an order pass, until that is made
@@ -119,12 +115,9 @@ type task struct {
 	unsure  int    // looks in a row, after that, that DNS did not answer
 	refused []bool // by CAA, for each account; nil: none
 	probeAt moment // when an order is let through all the same
-	probe   bool   // that is so now
 
-	// from are the accounts that the order under way may use, in their order; the
-	// first is paid, or need not be.
+	// from are the accounts that the order under way may use, in their order.
 	from []int
-	paid bool
 
 	failures    int // orders that failed one after the other
 	lookFailed  int
@@ -133,7 +126,15 @@ type task struct {
 	lastError   string
 
 	cancel func() // ends the running job; nil: none is running
-	gone   bool   // the host left while its job was running
+
+	// Together, so that they take eight bytes of 100,000 tasks.
+	job      job
+	looked   bool // storage was read
+	cert     bool // there is a certificate, even an expired one
+	noWindow bool // the CA has no renewal information for it
+	probe    bool // an order is let through now although it seems in vain
+	paid     bool // the first of from is, or need not be
+	gone     bool // the host left while its job was running
 }
 
 // queue is a heap of tasks.

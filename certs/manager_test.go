@@ -149,7 +149,7 @@ func TestStatusSummaryAndMetrics(t *testing.T) {
 		}; !slices.Equal(got, want) {
 			t.Errorf("status\n     %v\nwant %v", got, want)
 		}
-		earliest := (*m.hosts.Load())[expired].cert.Load().notAfter
+		earliest := (*m.hosts.Load())[expired].cert.Load().notAfter()
 		if got, want := m.Summary(), (Summary{Hosts: 6, Ready: 2, Pending: 1, Failing: 4, EarliestExpiry: earliest, Expired: 1}); got != want {
 			t.Errorf("%+v\nwant %+v", got, want)
 		}

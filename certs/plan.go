@@ -89,7 +89,7 @@ func probeWait(failures int, chance float64) time.Duration {
 
 // urgentFrom is from when c is so close to its end that nothing holds its renewal back.
 func urgentFrom(c *certificate) time.Time {
-	return c.notBefore.Add(time.Duration(float64(c.lifetime()) * latestFraction))
+	return c.notBefore().Add(time.Duration(float64(c.lifetime()) * latestFraction))
 }
 
 // window is when a CA would like a certificate to be renewed (RFC 9773 §4.2).
@@ -104,13 +104,13 @@ type window struct {
 // for each certificate, so that the answer moves only when the window does.
 func renewTime(c *certificate, w window, chance float64) time.Time {
 	if c.foreign {
-		return c.notBefore
+		return c.notBefore()
 	}
 	life := float64(c.lifetime())
 	if w.end.IsZero() {
-		return c.notBefore.Add(time.Duration(life * (renewFraction - chance*renewSpread)))
+		return c.notBefore().Add(time.Duration(life * (renewFraction - chance*renewSpread)))
 	}
-	latest := c.notBefore.Add(time.Duration(life * latestFraction))
+	latest := c.notBefore().Add(time.Duration(life * latestFraction))
 	if at := w.start.Add(time.Duration(chance * float64(w.end.Sub(w.start)))); at.Before(latest) {
 		return at
 	}

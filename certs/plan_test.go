@@ -17,7 +17,7 @@ var born = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // living is a certificate that is valid from born on.
 func living(lifetime time.Duration) *certificate {
-	return &certificate{notBefore: born, notAfter: born.Add(lifetime)}
+	return &certificate{from: momentOf(born), until: momentOf(born.Add(lifetime))}
 }
 
 // span is a window that begins and ends so long after born.

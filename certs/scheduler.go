@@ -426,7 +426,7 @@ func (s *scheduler) plan(t *task, now time.Time) {
 	}
 	t.rank = t.due
 	if c := t.slot.cert.Load(); t.lane() == laneRenew && c != nil {
-		t.rank = momentOf(c.notAfter)
+		t.rank = momentOf(c.notAfter())
 	}
 	if t.due.time().After(now) {
 		s.waiting.add(t)

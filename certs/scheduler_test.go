@@ -147,7 +147,7 @@ func TestRenewalsGoOnForYears(t *testing.T) {
 		for range 2 * 365 {
 			pass(day)
 			for host := range w.hosts {
-				if left := time.Until(w.cert(host).notAfter); left < 29*day {
+				if left := time.Until(w.cert(host).notAfter()); left < 29*day {
 					t.Fatalf("%s: %v left", host, left)
 				}
 			}

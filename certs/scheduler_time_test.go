@@ -129,7 +129,7 @@ func TestClockSetForwardRightly(t *testing.T) {
 				return nil, err
 			}
 			c := valid(90 * day)
-			c.notBefore, c.notAfter = c.notBefore.Add(180*day), c.notAfter.Add(180*day)
+			c.from, c.until = c.from+moment(180*day), c.until+moment(180*day)
 			return c, nil
 		})
 		w.setClock(180 * day)
@@ -179,7 +179,7 @@ func TestClockSlewed(t *testing.T) {
 func TestRenewalInformation(t *testing.T) {
 	after := func(from, to time.Duration) func(*certificate) (window, error) {
 		return func(c *certificate) (window, error) {
-			return window{start: c.notBefore.Add(from), end: c.notBefore.Add(to), why: "https://ca.example/\n\x1b[2Jwhy"}, nil
+			return window{start: c.notBefore().Add(from), end: c.notBefore().Add(to), why: "https://ca.example/\n\x1b[2Jwhy"}, nil
 		}
 	}
 	for _, c := range []struct {
@@ -278,7 +278,7 @@ func twoOrdersAnHour(t *testing.T, seed uint64) {
 		case 1:
 			panic("window")
 		case 2:
-			return window{start: cur.notBefore, end: cur.notAfter}, nil
+			return window{start: cur.notBefore(), end: cur.notAfter()}, nil
 		case 3:
 			return window{end: time.Now().Add(-day)}, nil
 		}

@@ -29,8 +29,8 @@ func whole(t testing.TB, why string, c *certificate, p TestPair) {
 	if !keyOf(t, c).PublicKey.Equal(p.Leaf.PublicKey) {
 		t.Errorf("%s: the key does not fit", why)
 	}
-	if !c.notBefore.Equal(p.Leaf.NotBefore) || !c.notAfter.Equal(p.Leaf.NotAfter) {
-		t.Errorf("%s: valid from %v to %v", why, c.notBefore, c.notAfter)
+	if !c.notBefore().Equal(p.Leaf.NotBefore) || !c.notAfter().Equal(p.Leaf.NotAfter) {
+		t.Errorf("%s: valid from %v to %v", why, c.notBefore(), c.notAfter())
 	}
 }
 

@@ -73,7 +73,7 @@ func (m *Manager) Status() []HostStatus {
 	for i := range all {
 		h := &all[i]
 		if c := t[h.Host].cert.Load(); c != nil {
-			h.Issuer, h.NotAfter = c.issuer, c.notAfter
+			h.Issuer, h.NotAfter = c.issuer, c.notAfter()
 		}
 		h.State = state(h.NotAfter, now, h.LastError != "" && (m.files == nil || !h.NotAfter.IsZero()))
 	}
@@ -129,14 +129,14 @@ func (m *Manager) Summary() Summary {
 	for host, s := range t {
 		var notAfter time.Time
 		if c := s.cert.Load(); c != nil {
-			notAfter = c.notAfter
+			notAfter = c.notAfter()
 			if sum.EarliestExpiry.IsZero() || notAfter.Before(sum.EarliestExpiry) {
 				sum.EarliestExpiry = notAfter
 			}
 			switch {
 			case c.expired(now):
 				sum.Expired++
-			case c.notBefore.After(now.Add(maxEarly)):
+			case c.notBefore().After(now.Add(maxEarly)):
 				sum.Early++
 				sum.Ready++
 			default:

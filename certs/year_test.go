@@ -116,7 +116,7 @@ func (ca *letsEncrypt) order(ctx context.Context, host string, cur *certificate)
 
 func (ca *letsEncrypt) window(_ context.Context, c *certificate) (window, error) {
 	// Let's Encrypt proposes two days around two thirds of the lifetime.
-	middle := c.notBefore.Add(c.lifetime() * 2 / 3)
+	middle := c.notBefore().Add(c.lifetime() * 2 / 3)
 	return window{start: middle.Add(-day), end: middle.Add(day), again: time.Now().Add(day)}, nil
 }
 
