@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"mtasts-server/internal/lookup"
 )
 
 const (
@@ -92,14 +94,14 @@ type verdict struct {
 
 // preflight looks at a host as a CA will.
 type preflight struct {
-	dns     *resolver
+	dns     *lookup.Resolver
 	ours    Preflight
 	methods []string // by which a CA may check our hosts
 	cas     []*directory
 }
 
 func newPreflight(o *Options) *preflight {
-	p := &preflight{dns: newResolver(o.Preflight.Resolvers, o.Now), ours: o.Preflight}
+	p := &preflight{dns: lookup.New(o.Preflight.Resolvers, o.Now), ours: o.Preflight}
 	if !o.DisableHTTP01 {
 		p.methods = append(p.methods, "http-01")
 	}
@@ -154,12 +156,12 @@ func (p *preflight) leadsHere(ctx context.Context, host string) verdict {
 }
 
 // noAddress says what is wrong with a host without an address.
-func noAddress(host string, a answer) string {
+func noAddress(host string, a lookup.Answer) string {
 	what := "has no address"
-	if !a.exists {
+	if !a.Exists {
 		what = "does not exist"
 	}
-	name := strings.TrimSuffix(a.name, ".")
+	name := strings.TrimSuffix(a.Name, ".")
 	if name != host {
 		return fmt.Sprintf("%s is an alias of %q, which %s in DNS: correct the CNAME, so that it leads to this server", host, name, what)
 	}
@@ -168,15 +170,15 @@ func noAddress(host string, a answer) string {
 
 // addresses returns addresses of name, all of them or enough to see that there are
 // some, and the last answer.
-func (p *preflight) addresses(ctx context.Context, name string, all bool) (addrs []netip.Addr, a answer, err error) {
+func (p *preflight) addresses(ctx context.Context, name string, all bool) (addrs []netip.Addr, a lookup.Answer, err error) {
 	for _, kind := range []uint16{dns.TypeA, dns.TypeAAAA} {
 		if len(addrs) > 0 && !all {
 			break
 		}
-		if a, err = p.dns.lookup(ctx, name, kind); err != nil || !a.exists {
+		if a, err = p.dns.Lookup(ctx, name, kind); err != nil || !a.Exists {
 			return addrs, a, err
 		}
-		for _, rr := range a.records {
+		for _, rr := range a.Records {
 			var addr netip.Addr
 			switch rr := rr.(type) {
 			case *dns.A:
@@ -221,13 +223,13 @@ func (p *preflight) mayIssue(ctx context.Context, host string) verdict {
 func (p *preflight) caa(ctx context.Context, host string) (caaSet, error) {
 	name := host
 	for range maxClimb {
-		a, err := p.dns.lookup(ctx, name, dns.TypeCAA)
+		a, err := p.dns.Lookup(ctx, name, dns.TypeCAA)
 		if err != nil {
 			return nil, err
 		}
-		if len(a.records) > 0 {
-			set := make(caaSet, len(a.records))
-			for i, rr := range a.records {
+		if len(a.Records) > 0 {
+			set := make(caaSet, len(a.Records))
+			for i, rr := range a.Records {
 				set[i] = rr.(*dns.CAA)
 			}
 			return set, nil

@@ -3,8 +3,6 @@ package certs
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -15,38 +13,10 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"mtasts-server/internal/lookup"
+	"mtasts-server/internal/lookup/lookuptest"
 )
-
-// dnsMap is all that there is in DNS, and what is asked for: "A mta-sts.example.com."
-// and its records, or how the question fails: NXDOMAIN, SERVFAIL, or a timeout. Any
-// other question fails the test.
-type dnsMap map[string]string
-
-func (m dnsMap) exchange(t *testing.T) func(context.Context, *dns.Msg) (*dns.Msg, error) {
-	return func(_ context.Context, question *dns.Msg) (*dns.Msg, error) {
-		q := question.Question[0]
-		key := dns.Type(q.Qtype).String() + " " + q.Name
-		zone, ok := m[key]
-		if !ok {
-			t.Errorf("asked for %s", key)
-		}
-		reply := new(dns.Msg).SetReply(question)
-		switch zone {
-		case "SERVFAIL", "timeout":
-			return nil, errors.New(zone)
-		}
-		for line := range strings.Lines(zone) {
-			if strings.TrimSpace(line) == "NXDOMAIN" {
-				reply.Rcode = dns.RcodeNameError
-				continue
-			}
-			rr, err := dns.NewRR(line)
-			check(t, err)
-			reply.Answer = append(reply.Answer, rr)
-		}
-		return reply, nil
-	}
-}
 
 // said is a CA that says how it is called.
 func said(names ...string) *directory {
@@ -65,91 +35,91 @@ func TestPreflight(t *testing.T) {
 	ca, second, silent := said("ca.example"), said("second.example"), said()
 	for _, c := range []struct {
 		why     string
-		dns     dnsMap
+		dns     lookuptest.Map
 		ours    Preflight
 		cas     []*directory
 		outcome outcome
 		finding string
 		refused []bool
 	}{
-		{why: "an address is enough where none is ours", dns: dnsMap{"A mta-sts.example.com.": other}},
-		{why: "so is an IPv6 address", dns: dnsMap{"A mta-sts.example.com.": "", "AAAA mta-sts.example.com.": six}},
-		{why: "by an alias", dns: dnsMap{"A mta-sts.example.com.": alias + "web.example.net. 300 IN A 192.0.2.1"}},
-		{why: "in capitals", dns: dnsMap{"A mta-sts.example.com.": "MTA-STS.Example.com. 300 IN CNAME Web.Example.net.\nweb.EXAMPLE.net. 300 IN A 192.0.2.1"}},
-		{why: "by an alias that the name server leaves to us", dns: dnsMap{"A mta-sts.example.com.": alias, "A web.example.net.": "web.example.net. 300 IN A 192.0.2.1"}},
+		{why: "an address is enough where none is ours", dns: lookuptest.Map{"A mta-sts.example.com.": other}},
+		{why: "so is an IPv6 address", dns: lookuptest.Map{"A mta-sts.example.com.": "", "AAAA mta-sts.example.com.": six}},
+		{why: "by an alias", dns: lookuptest.Map{"A mta-sts.example.com.": alias + "web.example.net. 300 IN A 192.0.2.1"}},
+		{why: "in capitals", dns: lookuptest.Map{"A mta-sts.example.com.": "MTA-STS.Example.com. 300 IN CNAME Web.Example.net.\nweb.EXAMPLE.net. 300 IN A 192.0.2.1"}},
+		{why: "by an alias that the name server leaves to us", dns: lookuptest.Map{"A mta-sts.example.com.": alias, "A web.example.net.": "web.example.net. 300 IN A 192.0.2.1"}},
 		{
-			why: "no such host", dns: dnsMap{"A mta-sts.example.com.": "NXDOMAIN"}, outcome: outcomeNoAddress,
+			why: "no such host", dns: lookuptest.Map{"A mta-sts.example.com.": "NXDOMAIN"}, outcome: outcomeNoAddress,
 			finding: "mta-sts.example.com does not exist in DNS: publish a CNAME, or A and AAAA, that leads to this server",
 		},
 		{
-			why: "no address", dns: dnsMap{"A mta-sts.example.com.": "", "AAAA mta-sts.example.com.": ""}, outcome: outcomeNoAddress,
+			why: "no address", dns: lookuptest.Map{"A mta-sts.example.com.": "", "AAAA mta-sts.example.com.": ""}, outcome: outcomeNoAddress,
 			finding: "mta-sts.example.com has no address in DNS: publish a CNAME, or A and AAAA, that leads to this server",
 		},
 		{
-			why: "an alias of nothing", dns: dnsMap{"A mta-sts.example.com.": alias + "NXDOMAIN"}, outcome: outcomeNoAddress,
+			why: "an alias of nothing", dns: lookuptest.Map{"A mta-sts.example.com.": alias + "NXDOMAIN"}, outcome: outcomeNoAddress,
 			finding: `mta-sts.example.com is an alias of "web.example.net", which does not exist in DNS: correct the CNAME, so that it leads to this server`,
 		},
-		{why: "others' records are not the host's", dns: dnsMap{
+		{why: "others' records are not the host's", dns: lookuptest.Map{
 			"A mta-sts.example.com.": "www.example.com. 300 IN A 192.0.2.1", "AAAA mta-sts.example.com.": "www.example.com. 300 IN AAAA 2001:db8::1",
 		}, outcome: outcomeNoAddress, finding: "has no address"},
-		{why: "nobody knows", dns: dnsMap{"A mta-sts.example.com.": "SERVFAIL"}, outcome: outcomeUnknown},
-		{why: "nobody knows the other half", dns: dnsMap{"A mta-sts.example.com.": "", "AAAA mta-sts.example.com.": "timeout"}, outcome: outcomeUnknown},
-		{why: "an alias of itself", dns: dnsMap{
+		{why: "nobody knows", dns: lookuptest.Map{"A mta-sts.example.com.": "SERVFAIL"}, outcome: outcomeUnknown},
+		{why: "nobody knows the other half", dns: lookuptest.Map{"A mta-sts.example.com.": "", "AAAA mta-sts.example.com.": "timeout"}, outcome: outcomeUnknown},
+		{why: "an alias of itself", dns: lookuptest.Map{
 			"A mta-sts.example.com.": "mta-sts.example.com. 300 IN CNAME mta-sts.example.com.", "AAAA mta-sts.example.com.": "mta-sts.example.com. 300 IN CNAME mta-sts.example.com.",
 		}, outcome: outcomeNoAddress, finding: "has no address"},
-		{why: "aliases in a ring", dns: dnsMap{
+		{why: "aliases in a ring", dns: lookuptest.Map{
 			"A mta-sts.example.com.": alias, "A web.example.net.": "web.example.net. 300 IN CNAME mta-sts.example.com.",
 		}, outcome: outcomeUnknown},
 
-		{why: "an address of ours", ours: networks, dns: dnsMap{"A mta-sts.example.com.": here, "AAAA mta-sts.example.com.": ""}},
-		{why: "an IPv6 address of ours among others", ours: networks, dns: dnsMap{"A mta-sts.example.com.": other, "AAAA mta-sts.example.com.": six}},
+		{why: "an address of ours", ours: networks, dns: lookuptest.Map{"A mta-sts.example.com.": here, "AAAA mta-sts.example.com.": ""}},
+		{why: "an IPv6 address of ours among others", ours: networks, dns: lookuptest.Map{"A mta-sts.example.com.": other, "AAAA mta-sts.example.com.": six}},
 		{
-			why: "somewhere else", ours: networks, dns: dnsMap{"A mta-sts.example.com.": other, "AAAA mta-sts.example.com.": ""}, outcome: outcomeElsewhere,
+			why: "somewhere else", ours: networks, dns: lookuptest.Map{"A mta-sts.example.com.": other, "AAAA mta-sts.example.com.": ""}, outcome: outcomeElsewhere,
 			finding: "mta-sts.example.com leads to 198.51.100.7, which is not this server (certificates.preflight.addresses): correct its CNAME, or its A and AAAA",
 		},
-		{why: "what is not known may be ours", ours: networks, dns: dnsMap{"A mta-sts.example.com.": other, "AAAA mta-sts.example.com.": "SERVFAIL"}, outcome: outcomeUnknown},
-		{why: "an address of ours by name", ours: names, dns: dnsMap{
+		{why: "what is not known may be ours", ours: networks, dns: lookuptest.Map{"A mta-sts.example.com.": other, "AAAA mta-sts.example.com.": "SERVFAIL"}, outcome: outcomeUnknown},
+		{why: "an address of ours by name", ours: names, dns: lookuptest.Map{
 			"A mta-sts.example.com.": here, "AAAA mta-sts.example.com.": "",
 			"A web.example.net.": "web.example.net. 300 IN A 192.0.2.1", "AAAA web.example.net.": "",
 		}},
-		{why: "somewhere else than our name", ours: names, dns: dnsMap{
+		{why: "somewhere else than our name", ours: names, dns: lookuptest.Map{
 			"A mta-sts.example.com.": other, "AAAA mta-sts.example.com.": "",
 			"A web.example.net.": "web.example.net. 300 IN A 192.0.2.1", "AAAA web.example.net.": "",
 		}, outcome: outcomeElsewhere, finding: "leads to 198.51.100.7"},
-		{why: "our own name is wrong", ours: names, dns: dnsMap{
+		{why: "our own name is wrong", ours: names, dns: lookuptest.Map{
 			"A mta-sts.example.com.": other, "AAAA mta-sts.example.com.": "", "A web.example.net.": "NXDOMAIN",
 		}, outcome: outcomeUnknown},
 
-		{why: "a CA that does not say how it is called is not looked for", cas: []*directory{silent}, dns: dnsMap{"A mta-sts.example.com.": here}},
-		{why: "no CAA set up to the top", cas: []*directory{ca}, refused: []bool{false}, dns: dnsMap{
+		{why: "a CA that does not say how it is called is not looked for", cas: []*directory{silent}, dns: lookuptest.Map{"A mta-sts.example.com.": here}},
+		{why: "no CAA set up to the top", cas: []*directory{ca}, refused: []bool{false}, dns: lookuptest.Map{
 			"A mta-sts.example.com.": here, "CAA mta-sts.example.com.": "", "CAA example.com.": "", "CAA com.": "",
 		}},
-		{why: "the first set counts", cas: []*directory{ca}, refused: []bool{false}, dns: dnsMap{
+		{why: "the first set counts", cas: []*directory{ca}, refused: []bool{false}, dns: lookuptest.Map{
 			"A mta-sts.example.com.": here, "CAA mta-sts.example.com.": "", "CAA example.com.": `example.com. 300 IN CAA 0 issue "ca.example"`,
 		}},
-		{why: "that of an alias is the host's", cas: []*directory{ca}, refused: []bool{true}, dns: dnsMap{
+		{why: "that of an alias is the host's", cas: []*directory{ca}, refused: []bool{true}, dns: lookuptest.Map{
 			"A mta-sts.example.com.":   alias + "web.example.net. 300 IN A 192.0.2.1",
 			"CAA mta-sts.example.com.": alias + `web.example.net. 300 IN CAA 0 issue ";"`,
 		}, outcome: outcomeForbidden, finding: `CAA of web.example.net allows no CA: add issue "ca.example"`},
-		{why: "above an alias it goes on at the host", cas: []*directory{ca}, refused: []bool{true}, dns: dnsMap{
+		{why: "above an alias it goes on at the host", cas: []*directory{ca}, refused: []bool{true}, dns: lookuptest.Map{
 			"A mta-sts.example.com.":   alias + "web.example.net. 300 IN A 192.0.2.1",
 			"CAA mta-sts.example.com.": alias, "CAA web.example.net.": "",
 			"CAA example.com.": `example.com. 300 IN CAA 0 issue "other.example"`,
 		}, outcome: outcomeForbidden, finding: `CAA of example.com allows only "other.example": add issue "ca.example"`},
-		{why: "nobody knows the set", cas: []*directory{ca}, dns: dnsMap{
+		{why: "nobody knows the set", cas: []*directory{ca}, dns: lookuptest.Map{
 			"A mta-sts.example.com.": here, "CAA mta-sts.example.com.": "", "CAA example.com.": "SERVFAIL",
 		}, outcome: outcomeUnknown},
-		{why: "one of two CAs is refused", cas: []*directory{ca, second}, refused: []bool{true, false}, dns: dnsMap{
+		{why: "one of two CAs is refused", cas: []*directory{ca, second}, refused: []bool{true, false}, dns: lookuptest.Map{
 			"A mta-sts.example.com.": here, "CAA mta-sts.example.com.": `mta-sts.example.com. 300 IN CAA 0 issue "second.example"`,
 		}},
-		{why: "one is refused, of the other nobody knows", cas: []*directory{ca, silent}, refused: []bool{true, false}, dns: dnsMap{
+		{why: "one is refused, of the other nobody knows", cas: []*directory{ca, silent}, refused: []bool{true, false}, dns: lookuptest.Map{
 			"A mta-sts.example.com.": here, "CAA mta-sts.example.com.": `mta-sts.example.com. 300 IN CAA 0 issue "third.example"`,
 		}},
-		{why: "both are refused", cas: []*directory{ca, second}, refused: []bool{true, true}, dns: dnsMap{
+		{why: "both are refused", cas: []*directory{ca, second}, refused: []bool{true, true}, dns: lookuptest.Map{
 			"A mta-sts.example.com.": here, "CAA mta-sts.example.com.": `mta-sts.example.com. 300 IN CAA 0 issue "third.example"`,
 		}, outcome: outcomeForbidden, finding: `CAA of mta-sts.example.com allows only "third.example": add issue "ca.example" or issue "second.example"`},
 	} {
-		r := &resolver{exchange: c.dns.exchange(t), now: time.Now, known: map[dns.Question]known{}}
+		r := lookup.Over(c.dns.Exchange(t), time.Now)
 		p := &preflight{dns: r, ours: c.ours, methods: []string{"http-01"}, cas: c.cas}
 		got := p.look(t.Context(), host)
 		if got.outcome != c.outcome || !strings.Contains(got.finding, c.finding) || (got.finding != "") != (got.outcome >= outcomeNoAddress) || !slices.Equal(got.refused, c.refused) {
@@ -162,8 +132,7 @@ func TestPreflight(t *testing.T) {
 func TestPreflightOfADeepName(t *testing.T) {
 	deep := strings.Repeat("a.", 100) + "example"
 	asked := 0
-	r := &resolver{now: time.Now, known: map[dns.Question]known{}}
-	r.exchange = func(_ context.Context, q *dns.Msg) (*dns.Msg, error) {
+	r := lookup.Over(func(_ context.Context, q *dns.Msg) (*dns.Msg, error) {
 		asked++
 		reply := new(dns.Msg).SetReply(q)
 		if q.Question[0].Qtype == dns.TypeA {
@@ -172,57 +141,10 @@ func TestPreflightOfADeepName(t *testing.T) {
 			reply.Answer = []dns.RR{rr}
 		}
 		return reply, nil
-	}
+	}, time.Now)
 	p := &preflight{dns: r, cas: []*directory{said("ca.example")}}
 	if v := p.look(t.Context(), deep); v.outcome != outcomeUnknown || asked != 1+maxClimb {
 		t.Errorf("%+v after %d questions", v, asked)
-	}
-}
-
-// What many hosts have in common is asked for once in a while, and what is kept is
-// bounded.
-func TestAnswersAreKept(t *testing.T) {
-	now := time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)
-	asked := map[string]int{}
-	r := &resolver{now: func() time.Time { return now }, known: map[dns.Question]known{}}
-	answers := dnsMap{
-		"CAA com.": "", "A short.example.": "short.example. 60 IN A 192.0.2.1", "A long.example.": "long.example. 86400 IN A 192.0.2.1",
-		"A gone.example.": "NXDOMAIN", "A broken.example.": "SERVFAIL",
-	}
-	r.exchange = func(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
-		asked[dns.Type(q.Question[0].Qtype).String()+" "+q.Question[0].Name]++
-		return answers.exchange(t)(ctx, q)
-	}
-	for range 10 {
-		for key := range answers {
-			kind, name, _ := strings.Cut(key, " ")
-			_, _ = r.lookup(t.Context(), name, dns.StringToType[kind])
-		}
-		now = now.Add(20 * time.Second)
-	}
-	// Ten rounds in 200 seconds.
-	want := map[string]int{"CAA com.": 5, "A short.example.": 4, "A long.example.": 1, "A gone.example.": 5, "A broken.example.": 10}
-	for key, n := range want {
-		if asked[key] != n {
-			t.Errorf("%s: asked for %d times, want %d", key, asked[key], n)
-		}
-	}
-	now = now.Add(-365 * 24 * time.Hour) // the clock was set back
-	_, err := r.lookup(t.Context(), "long.example", dns.TypeA)
-	check(t, err)
-	if asked["A long.example."] != 2 {
-		t.Error("an answer from the future is believed")
-	}
-	gone, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := r.lookup(gone, "nobody.waits.example", dns.TypeA); err == nil {
-		t.Error("asked for who is gone")
-	}
-	for i := range maxKnown + 10 {
-		r.keep(dns.Question{Name: fmt.Sprint(i)}, known{})
-	}
-	if len(r.known) > maxKnown {
-		t.Errorf("%d answers are kept", len(r.known))
 	}
 }
 

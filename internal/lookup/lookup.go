@@ -1,4 +1,8 @@
-package certs
+// Package lookup asks DNS what a stranger will find there: it reads no hosts file, adds no
+// search domain, keeps what it is told for minutes at most, and tells what is not there
+// from what nobody knows. It is a client of recursive name servers, and takes their word
+// for it. The rooms certs, sendercheck and dnsrecords ask through it.
+package lookup
 
 import (
 	"context"
@@ -46,10 +50,9 @@ const (
 	rereadServers = time.Minute
 )
 
-// resolver asks DNS what a CA will find there. It does not read the hosts file, and
-// adds no search domain, as no CA does. It relies on recursive name servers, whose
-// word is good for deciding when to order, and for nothing else.
-type resolver struct {
+// Resolver asks recursive name servers, and keeps their answers for a while. It may be used
+// by several goroutines.
+type Resolver struct {
 	exchange func(ctx context.Context, question *dns.Msg) (*dns.Msg, error)
 	now      func() time.Time
 
@@ -59,66 +62,105 @@ type resolver struct {
 }
 
 type known struct {
-	answer
+	Answer
 	until time.Time
 }
 
-// answer is what DNS has for a name and a type.
-type answer struct {
-	name    string   // that the records belong to: an alias leads to another one
-	exists  bool     // the name, whatever there is to it
-	records []dns.RR // of the type asked for
+// Answer is what DNS has for a name and a type.
+type Answer struct {
+	Name      string        // that the records belong to: an alias leads to another one. Lower case, final dot
+	Exists    bool          // the name, whatever there is to it; else NXDOMAIN
+	Records   []dns.RR      // of the type asked for
+	Aliases   []string      // names that were aliases on the way from the name asked for, which is the first
+	Authentic bool          // the name server says that DNSSEC proves all of it (RFC 6840 §5.7)
+	TTL       time.Duration // the shortest on the way, at most some minutes
 }
 
-func newResolver(servers []string, now func() time.Time) *resolver {
+// RcodeError is a name server that answers, and does not say what there is.
+type RcodeError struct {
+	Server string
+	Rcode  int // SERVFAIL, REFUSED, ...
+}
+
+func (e *RcodeError) Error() string { return e.Server + " says " + dns.RcodeToString[e.Rcode] }
+
+// New returns a Resolver that asks servers, "address:port" each, one after the other until
+// one knows; those of the system for none. now tells the time; nil is time.Now.
+func New(servers []string, now func() time.Time) *Resolver {
+	if now == nil {
+		now = time.Now
+	}
 	ns := &nameServers{fixed: servers, file: "/etc/resolv.conf", now: now}
-	return &resolver{exchange: ns.exchange, now: now, known: map[dns.Question]known{}}
+	return Over(ns.exchange, now)
 }
 
-// lookup returns what there is for name, at the end of its aliases. An error means
+// Over returns a Resolver that asks by exchange, as tests do.
+func Over(exchange func(ctx context.Context, question *dns.Msg) (*dns.Msg, error), now func() time.Time) *Resolver {
+	return &Resolver{exchange: exchange, now: now, known: map[dns.Question]known{}}
+}
+
+// ErrAliasLoop is for a name whose aliases do not come to an end.
+var ErrAliasLoop = errors.New("an alias of an alias, and so on")
+
+// Lookup returns what there is for name, at the end of its aliases. An error means
 // that nobody knows.
-func (r *resolver) lookup(ctx context.Context, name string, kind uint16) (answer, error) {
+func (r *Resolver) Lookup(ctx context.Context, name string, kind uint16) (Answer, error) {
 	name = dns.CanonicalName(name)
+	var before []string
+	authentic, ttl := true, freshAnswer
 	for range maxAliases {
 		a, err := r.ask(ctx, dns.Question{Name: name, Qtype: kind, Qclass: dns.ClassINET})
-		if err != nil || a.name == name || !a.exists || len(a.records) > 0 {
-			return a, err
+		if err != nil {
+			return Answer{}, err
 		}
-		name = a.name // which the name server may not have looked at
+		if len(a.Aliases) >= maxAliases {
+			break
+		}
+		authentic, ttl = authentic && a.Authentic, min(ttl, a.TTL)
+		if a.Name == name || !a.Exists || len(a.Records) > 0 {
+			a.Aliases, a.Authentic, a.TTL = append(before, a.Aliases...), authentic, ttl
+			return a, nil
+		}
+		before = append(before, a.Aliases...)
+		name = a.Name // which the name server may not have looked at
 	}
-	return answer{}, fmt.Errorf("%s is an alias of an alias, and so on", name)
+	return Answer{}, fmt.Errorf("%s is %w", name, ErrAliasLoop)
 }
 
 // ask returns what is known of q, or asks. Those who ask at the same time share the
 // answer.
-func (r *resolver) ask(ctx context.Context, q dns.Question) (answer, error) {
+func (r *Resolver) ask(ctx context.Context, q dns.Question) (Answer, error) {
 	r.mu.Lock()
 	k, ok := r.known[q]
 	r.mu.Unlock()
 	if left := k.until.Sub(r.now()); ok && left > 0 && left <= freshAnswer { // or the clock was set back
-		return k.answer, nil
+		return k.Answer, nil
 	}
 	if err := ctx.Err(); err != nil {
-		return answer{}, err
+		return Answer{}, err
 	}
 	v, err, _ := r.asking.Do(dns.Type(q.Qtype).String()+q.Name, func() (any, error) {
 		// Not with the context of one of them.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), questionLimit)
 		defer cancel()
 		question := new(dns.Msg).SetQuestion(q.Name, q.Qtype).SetEdns0(udpSize, false)
+		question.AuthenticatedData = true
 		m, err := r.exchange(ctx, question)
 		if err != nil {
-			return answer{}, fmt.Errorf("asking DNS for %s of %s: %w", dns.Type(q.Qtype), q.Name, err)
+			return Answer{}, fmt.Errorf("asking DNS for %s of %s: %w", dns.Type(q.Qtype), q.Name, err)
 		}
-		a, ttl := readAnswer(m, q)
-		r.keep(q, known{a, r.now().Add(ttl)})
+		if !says(m) {
+			return Answer{}, fmt.Errorf("asking DNS for %s of %s: %w", dns.Type(q.Qtype), q.Name, &RcodeError{"the name server", m.Rcode})
+		}
+		a := readAnswer(m, q)
+		r.keep(q, known{a, r.now().Add(a.TTL)})
 		return a, nil
 	})
-	return v.(answer), err
+	return v.(Answer), err
 }
 
 // keep notes an answer, in the place of some other if there are too many.
-func (r *resolver) keep(q dns.Question, k known) {
+func (r *Resolver) keep(q dns.Question, k known) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for old := range r.known {
@@ -130,10 +172,9 @@ func (r *resolver) keep(q dns.Question, k known) {
 	r.known[q] = k
 }
 
-// readAnswer follows the aliases in m, and returns what is at their end, and how long
-// that may be kept.
-func readAnswer(m *dns.Msg, q dns.Question) (answer, time.Duration) {
-	a := answer{name: dns.CanonicalName(q.Name), exists: m.Rcode != dns.RcodeNameError}
+// readAnswer follows the aliases in m, and returns what is at their end.
+func readAnswer(m *dns.Msg, q dns.Question) Answer {
+	a := Answer{Name: dns.CanonicalName(q.Name), Exists: m.Rcode != dns.RcodeNameError, Authentic: m.AuthenticatedData}
 	ttl := freshAnswer
 	of := func(name string, kind uint16) (found []dns.RR) {
 		for _, rr := range m.Answer {
@@ -145,16 +186,19 @@ func readAnswer(m *dns.Msg, q dns.Question) (answer, time.Duration) {
 		return found
 	}
 	for range maxAliases {
-		if a.records = of(a.name, q.Qtype); len(a.records) > 0 {
-			return a, ttl
+		if a.Records = of(a.Name, q.Qtype); len(a.Records) > 0 {
+			a.TTL = ttl
+			return a
 		}
-		aliases := of(a.name, dns.TypeCNAME)
-		if len(aliases) != 1 {
+		aliases := of(a.Name, dns.TypeCNAME)
+		if len(aliases) != 1 || q.Qtype == dns.TypeCNAME {
 			break
 		}
-		a.name = dns.CanonicalName(aliases[0].(*dns.CNAME).Target)
+		a.Aliases = append(a.Aliases, a.Name)
+		a.Name = dns.CanonicalName(aliases[0].(*dns.CNAME).Target)
 	}
-	return a, min(ttl, freshDenial)
+	a.TTL = min(ttl, freshDenial)
+	return a
 }
 
 // nameServers are the recursive name servers to ask.
@@ -227,10 +271,13 @@ func askServer(ctx context.Context, server string, question *dns.Msg) (*dns.Msg,
 	switch {
 	case !m.Response || len(m.Question) != 1 || m.Question[0].Qtype != q.Qtype || !strings.EqualFold(m.Question[0].Name, q.Name):
 		return nil, fmt.Errorf("%s answers another question", server)
-	case m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError:
-		return nil, fmt.Errorf("%s says %s", server, dns.RcodeToString[m.Rcode])
+	case !says(m):
+		return nil, &RcodeError{server, m.Rcode}
 	case m.Truncated || m.Len() > maxAnswerSize:
 		return nil, fmt.Errorf("%s has more to say than %d bytes", server, maxAnswerSize)
 	}
 	return m, nil
 }
+
+// says reports whether m tells what there is, or that there is nothing.
+func says(m *dns.Msg) bool { return m.Rcode == dns.RcodeSuccess || m.Rcode == dns.RcodeNameError }

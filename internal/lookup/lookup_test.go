@@ -1,15 +1,19 @@
-package certs
+package lookup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
+
+	"mtasts-server/internal/lookup/lookuptest"
 )
 
 // nameServer is a name server on loopback, by UDP and TCP.
@@ -106,9 +110,9 @@ func TestNameServers(t *testing.T) {
 		{"where all fail nobody knows", []string{broken, refuses}, 0, false, "asking DNS for A of mta-sts.example.com.: " + broken + " says SERVFAIL\n" + refuses + " says REFUSED"},
 		{"nor where a lie is all there is", []string{liar}, 0, false, "answers another question"},
 	} {
-		a, err := newResolver(c.servers, time.Now).lookup(t.Context(), host, dns.TypeA)
-		if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) || len(a.records) != c.records || a.exists != c.exists {
-			t.Errorf("%s: %d records, exists is %v, %v", c.why, len(a.records), a.exists, err)
+		a, err := New(c.servers, time.Now).Lookup(t.Context(), "mta-sts.example.com", dns.TypeA)
+		if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) || len(a.Records) != c.records || a.Exists != c.exists {
+			t.Errorf("%s: %d records, exists is %v, %v", c.why, len(a.Records), a.Exists, err)
 		}
 	}
 }
@@ -144,7 +148,7 @@ func TestSystemNameServers(t *testing.T) {
 		{"the clock was set back", "nameserver 192.0.2.8\n", -time.Hour, "192.0.2.8:53"},
 	} {
 		if step.file != "" {
-			put(t, file, []byte(step.file))
+			check(t, os.WriteFile(file, []byte(step.file), 0o600))
 		}
 		now = now.Add(step.after)
 		list, err := ns.servers()
@@ -155,5 +159,88 @@ func TestSystemNameServers(t *testing.T) {
 		if got != step.want {
 			t.Errorf("%s: %s, %v; want %s", step.why, got, err, step.want)
 		}
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What many hosts have in common is asked for once in a while, and what is kept is
+// bounded.
+func TestAnswersAreKept(t *testing.T) {
+	now := time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)
+	asked := map[string]int{}
+	answers := lookuptest.Map{
+		"CAA com.": "", "A short.example.": "short.example. 60 IN A 192.0.2.1", "A long.example.": "long.example. 86400 IN A 192.0.2.1",
+		"A gone.example.": "NXDOMAIN", "A broken.example.": "SERVFAIL",
+	}
+	r := Over(func(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
+		asked[dns.Type(q.Question[0].Qtype).String()+" "+q.Question[0].Name]++
+		return answers.Exchange(t)(ctx, q)
+	}, func() time.Time { return now })
+	for range 10 {
+		for key := range answers {
+			kind, name, _ := strings.Cut(key, " ")
+			_, _ = r.Lookup(t.Context(), name, dns.StringToType[kind])
+		}
+		now = now.Add(20 * time.Second)
+	}
+	// Ten rounds in 200 seconds.
+	want := map[string]int{"CAA com.": 5, "A short.example.": 4, "A long.example.": 1, "A gone.example.": 5, "A broken.example.": 10}
+	for key, n := range want {
+		if asked[key] != n {
+			t.Errorf("%s: asked for %d times, want %d", key, asked[key], n)
+		}
+	}
+	now = now.Add(-365 * 24 * time.Hour) // the clock was set back
+	_, err := r.Lookup(t.Context(), "long.example", dns.TypeA)
+	check(t, err)
+	if asked["A long.example."] != 2 {
+		t.Error("an answer from the future is believed")
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := r.Lookup(gone, "nobody.waits.example", dns.TypeA); err == nil {
+		t.Error("asked for who is gone")
+	}
+	for i := range maxKnown + 10 {
+		r.keep(dns.Question{Name: fmt.Sprint(i)}, known{})
+	}
+	if len(r.known) > maxKnown {
+		t.Errorf("%d answers are kept", len(r.known))
+	}
+}
+
+// What a lookup tells beside the records: the way there, whether DNSSEC proves it, and
+// how it failed.
+func TestLookupTells(t *testing.T) {
+	m := lookuptest.Map{
+		"TXT _mta-sts.example.com.": "_mta-sts.example.com. 60 IN CNAME one.example.\none.example. 20 IN CNAME two.example.",
+		"TXT two.example.":          "AD\ntwo.example. 300 IN TXT \"v=STSv1; id=1;\"",
+		"A loop.example.":           "loop.example. 60 IN CNAME loop.example.",
+		"A other.example.":          "other.example. 60 IN CNAME loop.example.",
+		"TXT broken.example.":       "SERVFAIL",
+	}
+	r := Over(m.Exchange(t), time.Now)
+	a, err := r.Lookup(t.Context(), "_MTA-STS.example.com", dns.TypeTXT)
+	if err != nil || a.Name != "two.example." || len(a.Records) != 1 || a.Authentic || a.TTL != 20*time.Second ||
+		strings.Join(a.Aliases, " ") != "_mta-sts.example.com. one.example." {
+		t.Errorf("by two aliases: %+v, %v", a, err)
+	}
+	if a, err := r.Lookup(t.Context(), "two.example", dns.TypeTXT); err != nil || !a.Authentic || len(a.Aliases) != 0 {
+		t.Errorf("proved: %+v, %v", a, err)
+	}
+	for _, name := range []string{"loop.example", "other.example"} {
+		if _, err := r.Lookup(t.Context(), name, dns.TypeA); !errors.Is(err, ErrAliasLoop) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, err = r.Lookup(t.Context(), "broken.example", dns.TypeTXT)
+	if rcode, ok := errors.AsType[*RcodeError](err); !ok || rcode.Rcode != dns.RcodeServerFailure {
+		t.Errorf("SERVFAIL: %v", err)
 	}
 }
