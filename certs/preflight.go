@@ -127,6 +127,9 @@ func (p *preflight) look(ctx context.Context, host string) verdict {
 func (p *preflight) leadsHere(ctx context.Context, host string) verdict {
 	anywhere := len(p.ours.Addresses)+len(p.ours.Names) == 0
 	addrs, a, err := p.addresses(ctx, host, !anywhere)
+	if errors.Is(err, lookup.ErrAliasLoop) {
+		return verdict{outcome: outcomeNoAddress, finding: host + " is an alias of an alias, and so on, in DNS: correct the CNAME, so that it leads to this server"}
+	}
 	if err != nil {
 		return verdict{outcome: outcomeUnknown}
 	}

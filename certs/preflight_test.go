@@ -66,10 +66,10 @@ func TestPreflight(t *testing.T) {
 		{why: "nobody knows the other half", dns: lookuptest.Map{"A mta-sts.example.com.": "", "AAAA mta-sts.example.com.": "timeout"}, outcome: outcomeUnknown},
 		{why: "an alias of itself", dns: lookuptest.Map{
 			"A mta-sts.example.com.": "mta-sts.example.com. 300 IN CNAME mta-sts.example.com.", "AAAA mta-sts.example.com.": "mta-sts.example.com. 300 IN CNAME mta-sts.example.com.",
-		}, outcome: outcomeNoAddress, finding: "has no address"},
+		}, outcome: outcomeNoAddress, finding: "is an alias of an alias, and so on"},
 		{why: "aliases in a ring", dns: lookuptest.Map{
 			"A mta-sts.example.com.": alias, "A web.example.net.": "web.example.net. 300 IN CNAME mta-sts.example.com.",
-		}, outcome: outcomeUnknown},
+		}, outcome: outcomeNoAddress, finding: "is an alias of an alias, and so on"},
 
 		{why: "an address of ours", ours: networks, dns: lookuptest.Map{"A mta-sts.example.com.": here, "AAAA mta-sts.example.com.": ""}},
 		{why: "an IPv6 address of ours among others", ours: networks, dns: lookuptest.Map{"A mta-sts.example.com.": other, "AAAA mta-sts.example.com.": six}},

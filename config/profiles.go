@@ -3,6 +3,8 @@ package config
 import (
 	"maps"
 	"slices"
+
+	"mtasts-server/mtasts"
 )
 
 // builtinProfiles are the MX sets that the large mail providers tell their
@@ -28,3 +30,16 @@ var builtinProfiles = map[string][]string{
 func BuiltinProfiles() []string { return slices.Sorted(maps.Keys(builtinProfiles)) }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// ProfileOf returns the built-in profile that allows each of the MX hosts, "" for none.
+func ProfileOf(hosts []string) string {
+	for _, name := range BuiltinProfiles() {
+		allowed := func(host string) bool {
+			return slices.ContainsFunc(builtinProfiles[name], func(mx string) bool { return mtasts.MXPattern(mx).Match(host) })
+		}
+		if len(hosts) > 0 && !slices.ContainsFunc(hosts, func(host string) bool { return !allowed(host) }) {
+			return name
+		}
+	}
+	return ""
+}

@@ -23,6 +23,7 @@ type Settings struct {
 	Certificates Certificates
 	Limits       Limits
 	Log          Log
+	DNS          DNS
 	KnownMX      []string // domains whose MX hosts are no strangers
 }
 
@@ -115,6 +116,7 @@ func readSettings(file string, t *table) Settings {
 	s.Listen = readListen(t.sub("listen"), s.Certificates.Source)
 	s.Limits = readLimits(t.sub("limits"))
 	s.Log = readLog(t.sub("log"))
+	s.DNS = readDNS(base, t.sub("dns"))
 	return s
 }
 
@@ -277,17 +279,7 @@ func readPreflight(t *table) Preflight {
 				"addresses: %q is no address, no network and no name", s)
 		}
 	}
-	list, _ = f.strings("resolvers", `"192.0.2.53"`)
-	for _, s := range list {
-		addr, err := netip.ParseAddrPort(s)
-		if a, aerr := netip.ParseAddr(s); err != nil && aerr == nil {
-			addr, err = netip.AddrPortFrom(a, 53), nil
-		}
-		if err != nil {
-			f.errorf("resolvers", "", `write addresses of name servers: ["192.0.2.53", "[2001:db8::53]:53"]`, "resolvers: %q is no address", s)
-		}
-		p.Resolvers = append(p.Resolvers, addr.String())
-	}
+	p.Resolvers = readServers(f, "resolvers")
 	f.unknown()
 	t.failed = t.failed || f.failed
 	return p

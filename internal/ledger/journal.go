@@ -28,12 +28,16 @@ type event struct {
 	ID     string    `json:"id,omitempty"`
 	Source string    `json:"source,omitempty"`
 	Body   string    `json:"body,omitempty"`
+	RUA    string    `json:"rua,omitempty"`
 }
 
 const (
 	opPublish = "publish"
 	opForget  = "forget"
 	opHeld    = "held" // senders may hold a replaced policy until Time; written when the journal is begun anew
+
+	opAnnounce   = "announce"
+	opUnannounce = "unannounce"
 )
 
 // spare is how many lines of history the journal carries along at least before it
@@ -62,7 +66,8 @@ func decode(line []byte) (ev event, ok bool) {
 	if err != nil || uint32(sum) != crc32.Checksum(line[9:], castagnoli) {
 		return ev, false
 	}
-	return ev, json.Unmarshal(line[9:], &ev) == nil && (ev.Op == opPublish || ev.Op == opForget || ev.Op == opHeld)
+	known := []string{opPublish, opForget, opHeld, opAnnounce, opUnannounce}
+	return ev, json.Unmarshal(line[9:], &ev) == nil && slices.Contains(known, ev.Op)
 }
 
 // catchUp reads what the journal has gained since the last time.
@@ -100,7 +105,7 @@ func (l *Ledger) readFrom(f *os.File) error {
 	case !known || !os.SameFile(l.file, fi):
 		l.offset, l.lines = 0, 0
 		l.mu.Lock()
-		l.entries, l.held = make(map[string]*record), make(map[string]time.Time)
+		l.entries, l.held, l.announced = make(map[string]*record), make(map[string]time.Time), make(map[string]announcement)
 		l.mu.Unlock()
 		defer func() {
 			l.mu.Lock()
@@ -249,7 +254,7 @@ func (l *Ledger) append(now time.Time) error {
 	l.offset += int64(b.Len())
 	l.lines += len(pending)
 	l.written(len(pending))
-	if !l.guest && l.lines > 2*l.Len()+spare {
+	if !l.guest && l.lines > 2*l.alive()+spare {
 		return l.renew(now)
 	}
 	return nil
@@ -348,6 +353,11 @@ func (l *Ledger) extract(to *bytes.Buffer, now time.Time) (lines, pending int, e
 			return 0, 0, err
 		}
 	}
+	for domain, a := range l.announced {
+		if err := write(event{Time: a.of(domain).At, Op: opAnnounce, Domain: domain, ID: a.id, RUA: a.rua}); err != nil {
+			return 0, 0, err
+		}
+	}
 	return lines, len(l.pending), nil
 }
 
@@ -366,4 +376,11 @@ func syncDir(dir string) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// alive is how many lines a journal that is begun anew has, about.
+func (l *Ledger) alive() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.entries) + len(l.announced)
 }

@@ -105,7 +105,9 @@ type Ledger struct {
 	mu      sync.Mutex         // never held while storage is waited for
 	entries map[string]*record // by domain, of what is published
 	held    map[string]time.Time
-	pending []event // taken into entries, not on disk yet
+	// announced is what is in DNS, by domain; empty where nobody publishes there.
+	announced map[string]announcement
+	pending   []event // taken into entries, not on disk yet
 	damage  []string
 	version int
 	newest  time.Time // of the events
@@ -142,7 +144,7 @@ func Visit(dir string) (*Ledger, error) {
 }
 
 func newLedger(dir string) *Ledger {
-	return &Ledger{path: filepath.Join(dir, "journal"), disk: newDisk(), entries: make(map[string]*record), held: make(map[string]time.Time)}
+	return &Ledger{path: filepath.Join(dir, "journal"), disk: newDisk(), entries: make(map[string]*record), held: make(map[string]time.Time), announced: make(map[string]announcement)}
 }
 
 // Dir returns the directory that holds the journal.
@@ -254,8 +256,12 @@ func (l *Ledger) apply(ev event) {
 	if ev.Op != opHeld && ev.Time.After(l.newest) {
 		l.newest = ev.Time
 	}
-	if ev.Op == opHeld {
+	switch ev.Op {
+	case opHeld:
 		l.held[ev.Domain] = ev.Time
+		return
+	case opAnnounce, opUnannounce:
+		l.applyAnnouncement(ev)
 		return
 	}
 	old := l.entries[ev.Domain]
