@@ -1,6 +1,11 @@
 package sendercheck
 
-import "mtasts-server/tlsrpt"
+import (
+	"cmp"
+	"slices"
+
+	"mtasts-server/tlsrpt"
+)
 
 // The findings, by their codes. Codes are stable: pipelines may rest on them.
 const (
@@ -109,6 +114,25 @@ type entry struct {
 	result    tlsrpt.ResultType
 	rule      string
 	text, fix string
+}
+
+// Rule is a finding that there may be, as it usually is.
+type Rule struct {
+	Code     string
+	Severity Severity
+	Result   tlsrpt.ResultType
+	Rule     string // "RFC 8461 §3.1"
+	Text     string
+}
+
+// Rules are all findings that there may be, by their codes.
+func Rules() []Rule {
+	all := make([]Rule, 0, len(catalogue))
+	for code, e := range catalogue {
+		all = append(all, Rule{code, e.severity, e.result, e.rule, e.text})
+	}
+	slices.SortFunc(all, func(a, b Rule) int { return cmp.Compare(a.Code, b.Code) })
+	return all
 }
 
 // catalogue has all findings.

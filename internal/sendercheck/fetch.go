@@ -43,11 +43,15 @@ func (c *Checker) fetch(ctx context.Context, host string, addr netip.Addr) Fetch
 		return f
 	}
 	defer done()
-	begun := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, c.httpTimeout)
+	begun := c.now()
+	within, cancel := context.WithTimeout(ctx, c.httpTimeout)
 	defer cancel()
-	c.fetchNow(ctx, host, &f)
-	f.Took = time.Since(begun)
+	c.fetchNow(within, host, &f)
+	f.Took = c.now().Sub(begun)
+	if ctx.Err() != nil && f.Err != nil { // whatever it says, it is not the host's fault
+		f = Fetch{Addr: addr}
+		f.fail(PolicyNotFetched, ctx.Err().Error(), ctx.Err())
+	}
 	return f
 }
 
@@ -79,7 +83,9 @@ func (e *FetchError) Error() string {
 func (e *FetchError) Unwrap() error { return e.cause }
 
 func (c *Checker) fetchNow(ctx context.Context, host string, f *Fetch) {
-	conn, err := c.dial(ctx, f.Addr, c.https)
+	connecting, cancel := context.WithTimeout(ctx, connectLimit)
+	defer cancel()
+	conn, err := c.dial(connecting, f.Addr, c.https)
 	if err != nil {
 		f.fail(dialCode(err, PolicyAddressRefused, PolicyNoRoute, PolicyTimeout, PolicyConnectFailed), dialEvidence(err), err)
 		return
@@ -178,11 +184,11 @@ func (f *Fetch) ask(conn net.Conn, host string) {
 		f.fail(readCode(err), "no request gets through: "+err.Error(), err)
 		return
 	}
-	limit := &io.LimitedReader{R: conn, N: maxHead}
-	r := bufio.NewReaderSize(limit, 4096)
+	in := &io.LimitedReader{R: conn, N: maxHead}
+	r := bufio.NewReaderSize(in, 4096)
 	res, err := readHead(r)
 	if err != nil {
-		if limit.N <= 0 {
+		if in.N <= 0 {
 			err = fmt.Errorf("the head of the answer is longer than %d bytes", maxHead)
 		}
 		f.fail(readCode(err), httpEvidence(err), err)
@@ -194,10 +200,10 @@ func (f *Fetch) ask(conn net.Conn, host string) {
 		f.status(res)
 		return
 	}
-	limit.N = 2 * mtasts.MaxPolicySize // chunks have heads of their own
+	in.N = 2 * mtasts.MaxPolicySize // chunks have heads of their own
 	body, err := io.ReadAll(io.LimitReader(res.Body, mtasts.MaxPolicySize+1))
 	switch {
-	case len(body) > mtasts.MaxPolicySize || err != nil && limit.N <= 0:
+	case len(body) > mtasts.MaxPolicySize || err != nil && in.N <= 0:
 		f.fail(PolicyTooLarge, fmt.Sprintf("there are more than %d bytes", mtasts.MaxPolicySize), nil)
 	case err != nil:
 		f.fail(readCode(err), fmt.Sprintf("after %d bytes: %s", len(body), httpEvidence(err)), err)

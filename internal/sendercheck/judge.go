@@ -115,7 +115,7 @@ func (j *judgement) whyUnpublished() string {
 
 // misspelt reports whether somebody tried to write the record.
 func (j *judgement) misspelt() bool {
-	return slices.ContainsFunc(j.r.Record.Texts, looksLikeRecord)
+	return slices.ContainsFunc(j.r.Record.raw, looksLikeRecord)
 }
 
 func looksLikeRecord(txt string) bool {
@@ -130,14 +130,14 @@ func looksLikeRecord(txt string) bool {
 
 // dangling reports whether the record is an alias of something without a record.
 func (j *judgement) dangling() bool {
-	return j.r.Record.missing() && len(j.r.Record.Aliases) > 0 && len(j.r.Record.Texts) == 0
+	return j.r.Record.missing() && len(j.r.Record.Aliases) > 0 && len(j.r.Record.raw) == 0
 }
 
 func (j *judgement) record() {
 	r := &j.r.Record
-	texts := fmt.Sprintf("%d TXT records", len(r.Texts))
-	if len(r.Texts) > 0 {
-		texts = quoteAll(r.Texts)
+	texts := fmt.Sprintf("%d TXT records", len(r.raw))
+	if len(r.raw) > 0 {
+		texts = quoteAll(r.raw)
 	}
 	switch {
 	case errors.Is(r.err, lookup.ErrAliasLoop):
@@ -158,10 +158,10 @@ func (j *judgement) record() {
 	case r.bad != nil:
 		j.find(RecordInvalid, r.Name, errorText(r.bad))
 	default:
-		if len(r.Texts) > 1 {
+		if len(r.raw) > 1 {
 			j.find(RecordNeighbours, r.Name, texts)
 		}
-		for _, txt := range r.Texts {
+		for _, txt := range r.raw {
 			if strings.HasPrefix(txt, "v="+mtasts.Version+";") && strings.Count(strings.ReplaceAll(txt, " ", ""), ";id=") > 1 {
 				j.find(RecordTwoIDs, r.Name, quote(txt))
 			}
@@ -174,8 +174,8 @@ func (j *judgement) whyNoRecord() string {
 	switch {
 	case !r.Exists:
 		return "the name does not exist"
-	case len(r.Texts) > 0:
-		return "the TXT records there are others: " + quoteAll(r.Texts)
+	case len(r.raw) > 0:
+		return "the TXT records there are others: " + quoteAll(r.raw)
 	}
 	return "the name has no TXT record"
 }
@@ -271,7 +271,7 @@ func (j *judgement) tlsrpt() {
 			j.find(TLSRPTMissing, r.Name, "")
 		}
 	case errors.Is(r.bad, tlsrpt.ErrMultipleRecords):
-		j.find(TLSRPTMultiple, r.Name, quoteAll(r.Texts))
+		j.find(TLSRPTMultiple, r.Name, quoteAll(r.raw))
 	case r.bad != nil:
 		j.find(TLSRPTInvalid, r.Name, errorText(r.bad))
 	}

@@ -65,7 +65,7 @@ func (j *judgement) match(h *MXHost) {
 	if h.bad != "" {
 		j.severe(j.find(MXNameInvalid, h.Name, h.bad))
 	}
-	if j.r.Policy == nil {
+	if h.bad != "" || j.r.Policy == nil {
 		return
 	}
 	for _, pattern := range j.r.Policy.policy.MX {

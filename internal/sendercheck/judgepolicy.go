@@ -70,8 +70,8 @@ func (j *judgement) content() {
 		code := map[string]string{"max_age": PolicyMaxAge, "mx": PolicyMX, "mode": PolicyInvalid, "": PolicyTooLarge}[problem.Field]
 		f := j.find(code, host, plain(problem.Text))
 		f.Rule = problem.Rule
-		// Above the greatest value most senders take the policy all the same.
-		if problem.Severity == mtasts.Error && p.MaxAge <= mtasts.MaxMaxAge {
+		tooGreat := problem.Field == "max_age" && p.MaxAge > mtasts.MaxMaxAge // most senders take the policy all the same
+		if problem.Severity == mtasts.Error && !tooGreat {
 			f.Severity = Error
 		}
 	}

@@ -49,7 +49,9 @@ func (c *Checker) mxSet(ctx context.Context, domain string) MXSet {
 			set.Null = true
 			return set
 		}
-		h.bad = badHost(h.Name)
+		if h.bad = badHost(h.Name); h.Name == "" {
+			h.Name = "."
+		}
 		set.Hosts = append(set.Hosts, h)
 	}
 	slices.SortFunc(set.Hosts, func(a, b *MXHost) int {

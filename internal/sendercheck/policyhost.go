@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +22,9 @@ import (
 // maxPolicyAddrs bounds the addresses of one policy host. Content delivery networks
 // give up to eight.
 const maxPolicyAddrs = 32
+
+// maxCircle bounds how far a chain of aliases is followed by hand.
+const maxCircle = 8
 
 // PolicyHost is what was found at mta-sts.<domain>.
 type PolicyHost struct {
@@ -68,7 +72,10 @@ func (h *PolicyHost) Same(body []byte) error {
 
 // difference says where two bodies begin to differ.
 func difference(got, want []byte) string {
-	have, wanted := bytes.SplitAfter(got, []byte("\n")), bytes.SplitAfter(want, []byte("\n"))
+	if len(got) == 0 {
+		return "it is empty"
+	}
+	have, wanted := lines(got), lines(want)
 	for i := range max(len(have), len(wanted)) {
 		switch {
 		case i >= len(wanted):
@@ -80,6 +87,15 @@ func difference(got, want []byte) string {
 		}
 	}
 	return "it is the same"
+}
+
+// lines are the lines of a text with their ends.
+func lines(text []byte) [][]byte {
+	all := bytes.SplitAfter(text, []byte("\n"))
+	if n := len(all) - 1; len(all[n]) == 0 {
+		all = all[:n]
+	}
+	return all
 }
 
 // Fetch gets the policy of domain from every address of its host, A and AAAA each on
@@ -156,7 +172,29 @@ func (c *Checker) lookup(ctx context.Context, name string, kind uint16) (lookup.
 	if err == nil || errors.Is(err, lookup.ErrAliasLoop) || ctx.Err() != nil {
 		return a, err
 	}
-	return c.dns.Lookup(ctx, name, kind)
+	again, err := c.dns.Lookup(ctx, name, kind)
+	if _, answered := errors.AsType[*lookup.RcodeError](err); answered && c.goesRound(ctx, name) {
+		err = fmt.Errorf("%s is %w", name, lookup.ErrAliasLoop)
+	}
+	return again, err
+}
+
+// goesRound reports whether the aliases of name come back to one of them. Most name
+// servers say no more than SERVFAIL then.
+func (c *Checker) goesRound(ctx context.Context, name string) bool {
+	seen := map[string]bool{}
+	for range maxCircle {
+		if seen[name] {
+			return true
+		}
+		seen[name] = true
+		a, err := c.dns.Lookup(ctx, name, dns.TypeCNAME)
+		if err != nil || len(a.Records) == 0 {
+			return false
+		}
+		name = trimDot(strings.ToLower(a.Records[0].(*dns.CNAME).Target))
+	}
+	return true
 }
 
 // MarshalJSON tells of the bodies by their ids: the one that senders get stands in the

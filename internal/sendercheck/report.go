@@ -76,10 +76,11 @@ type TXT struct {
 	Aliases   []string `json:"aliases,omitempty"` // CNAMEs on the way, and where they lead to last
 	Exists    bool     `json:"exists"`
 	Authentic bool     `json:"authentic"` // the name server says that DNSSEC proves it
-	Texts     []string `json:"txt"`       // the strings of each record joined
+	Texts     []string `json:"txt"`       // the strings of each record joined, printable
 	Error     string   `json:"error,omitempty"`
 
-	err error // nobody knows what there is
+	raw []string // Texts as they are
+	err error    // nobody knows what there is
 }
 
 // Record is the _mta-sts record.

@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"time"
 
 	"github.com/miekg/dns"
 )
@@ -21,10 +20,6 @@ const (
 	// servers exceed; maxReplyLines is for EHLO, where some twenty are usual.
 	maxReplyLine  = 2048
 	maxReplyLines = 100
-
-	// connectLimit is how long a connection may take to come about. Who does not answer
-	// by then is behind a filter.
-	connectLimit = 10 * time.Second
 )
 
 type certificate = x509.Certificate
@@ -53,11 +48,15 @@ func (r *Run) probe(ctx context.Context, host string, addr netip.Addr, tlsa []*d
 		return p
 	}
 	defer done()
-	begun := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, r.c.smtpTimeout)
+	begun := r.c.now()
+	within, cancel := context.WithTimeout(ctx, r.c.smtpTimeout)
 	defer cancel()
-	r.probeNow(ctx, host, &p, tlsa, dane)
-	p.Took = time.Since(begun)
+	r.probeNow(within, host, &p, tlsa, dane)
+	p.Took = r.c.now().Sub(begun)
+	if ctx.Err() != nil && p.Stage != stageDone { // whatever it says, it is not the host's fault
+		p = Probe{Addr: addr, Stage: stageConnect}
+		p.fail(MXNotProbed, ctx.Err().Error())
+	}
 	return p
 }
 

@@ -8,7 +8,12 @@ import (
 	"net/netip"
 	"sync"
 	"syscall"
+	"time"
 )
+
+// connectLimit is how long a connection may take to come about. Who does not answer by
+// then is behind a filter.
+const connectLimit = 10 * time.Second
 
 // ErrNoRoute is for an address of a kind that this machine cannot reach at all, as IPv6
 // from a machine without. It says nothing about the target.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/miekg/dns"
 
@@ -33,7 +32,7 @@ type Want struct {
 
 // Check looks at one domain.
 func (r *Run) Check(ctx context.Context, domain string, want *Want) *Report {
-	begun := time.Now()
+	begun := r.c.now()
 	rep := &Report{Domain: domain, Ours: want != nil}
 	var wg sync.WaitGroup
 	wg.Go(func() { rep.Record = r.c.record(ctx, domain) })
@@ -50,7 +49,7 @@ func (r *Run) Check(ctx context.Context, domain string, want *Want) *Report {
 	wg.Wait()
 	j := &judgement{c: r.c, r: rep, want: want}
 	j.all(ctx)
-	rep.Took = time.Since(begun)
+	rep.Took = r.c.now().Sub(begun)
 	return rep
 }
 
@@ -59,7 +58,8 @@ func (c *Checker) txt(ctx context.Context, name string) TXT {
 	a, err := c.lookup(ctx, name, dns.TypeTXT)
 	t := TXT{Name: name, Aliases: wayOf(a), Exists: a.Exists, Authentic: a.Authentic, err: err, Error: errorText(err), Texts: []string{}}
 	for _, rr := range a.Records[:min(len(a.Records), maxTXT)] {
-		t.Texts = append(t.Texts, unescape(rr.(*dns.TXT).Txt))
+		text := unescape(rr.(*dns.TXT).Txt)
+		t.raw, t.Texts = append(t.raw, text), append(t.Texts, plain(text))
 	}
 	return t
 }
@@ -96,7 +96,7 @@ func (c *Checker) record(ctx context.Context, domain string) Record {
 		return r
 	}
 	var rec mtasts.Record
-	if rec, r.bad = mtasts.SelectRecord(r.Texts); r.bad == nil {
+	if rec, r.bad = mtasts.SelectRecord(r.raw); r.bad == nil {
 		r.ID = rec.ID
 	}
 	return r
@@ -108,7 +108,7 @@ func (c *Checker) reportRecord(ctx context.Context, domain string) ReportRecord 
 		return r
 	}
 	var rec tlsrpt.Record
-	if rec, r.bad = tlsrpt.SelectRecord(r.Texts); r.bad == nil {
+	if rec, r.bad = tlsrpt.SelectRecord(r.raw); r.bad == nil {
 		r.RUA = rec.RUA
 	}
 	return r
