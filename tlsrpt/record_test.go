@@ -1,6 +1,9 @@
 package tlsrpt_test
 
 import (
+	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"mtasts-server/tlsrpt"
@@ -59,6 +62,82 @@ func FuzzParseURI(f *testing.F) {
 			if r <= ' ' || r > '~' || r == ',' || r == ';' || r == '!' {
 				t.Errorf("%q has %q", s, r)
 			}
+		}
+	})
+}
+
+func TestParseRecord(t *testing.T) { // RFC 8460 §3
+	const a, b = "mailto:a@example.com", "https://example.com/r"
+	for _, c := range []struct {
+		why, txt string
+		rua      []string
+	}{
+		{"as in the RFC", "v=TLSRPTv1;rua=mailto:reports@example.com", []string{"mailto:reports@example.com"}},
+		{"a final delimiter", "v=TLSRPTv1; rua=" + a + ";", []string{a}},
+		{"blanks around delimiters", "v=TLSRPTv1 ;\trua=" + a + " ,\t" + b + " ; ", []string{a, b}},
+		{"unknown fields", "v=TLSRPTv1; x-y.z_1=1:2,3; rua=" + a + "; w=!", []string{a}},
+		{"the first rua counts", "v=TLSRPTv1; rua=" + a + "; rua=" + b, []string{a}},
+		{"= in a URI", "v=TLSRPTv1; rua=https://example.com/?a=b", []string{"https://example.com/?a=b"}},
+	} {
+		if r, err := tlsrpt.ParseRecord(c.txt); err != nil || !slices.Equal(r.RUA, c.rua) {
+			t.Errorf("%s: %q: %q, %v", c.why, c.txt, r.RUA, err)
+		}
+	}
+	for _, c := range [][2]string{
+		{"empty", ""},
+		{"no field", "v=TLSRPTv1"},
+		{"no field, delimited", "v=TLSRPTv1;"},
+		{"no rua", "v=TLSRPTv1; a=b"},
+		{"another version", "v=TLSRPTv2; rua=" + a},
+		{"a longer version", "v=TLSRPTv12; rua=" + a},
+		{"version in lower case", "v=tlsrptv1; rua=" + a},
+		{"blanks before", " v=TLSRPTv1; rua=" + a},
+		{"version last", "rua=" + a + "; v=TLSRPTv1"},
+		{"an empty rua", "v=TLSRPTv1; rua="},
+		{"an empty URI", "v=TLSRPTv1; rua=" + a + ","},
+		{"name in upper case", "v=TLSRPTv1; RUA=" + a},
+		{"no scheme", "v=TLSRPTv1; rua=a@example.com"},
+		{"http", "v=TLSRPTv1; rua=http://example.com/"},
+		{"! in a URI", "v=TLSRPTv1; rua=" + a + "!10m"},
+		{"two delimiters", "v=TLSRPTv1;; rua=" + a},
+		{"a field without value", "v=TLSRPTv1; rua=" + a + "; x="},
+		{"a field without =", "v=TLSRPTv1; rua=" + a + "; x"},
+		{"= in the value of an extension", "v=TLSRPTv1; rua=" + a + "; x=y=z"},
+		{"a name of 33 characters", "v=TLSRPTv1; rua=" + a + "; " + strings.Repeat("x", 33) + "=y"},
+		{"a name that begins with a hyphen", "v=TLSRPTv1; rua=" + a + "; -x=y"},
+	} {
+		if r, err := tlsrpt.ParseRecord(c[1]); err == nil {
+			t.Errorf("%s: %q was taken as %q", c[0], c[1], r.RUA)
+		}
+	}
+}
+
+func TestSelectReportRecord(t *testing.T) {
+	const ours, spf = "v=TLSRPTv1; rua=mailto:a@example.com", "v=spf1 -all"
+	if r, err := tlsrpt.SelectRecord([]string{spf, ours, "v=TLSRPTv2; rua=x"}); err != nil || len(r.RUA) != 1 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if _, err := tlsrpt.SelectRecord([]string{spf, "v=TLSRPTv1 ; rua=mailto:a@example.com"}); !errors.Is(err, tlsrpt.ErrNoRecord) {
+		t.Errorf("a record that does not begin with \"v=TLSRPTv1;\" is discarded: %v", err)
+	}
+	if _, err := tlsrpt.SelectRecord([]string{ours, ours}); !errors.Is(err, tlsrpt.ErrMultipleRecords) {
+		t.Errorf("two records: %v", err)
+	}
+	if _, err := tlsrpt.SelectRecord([]string{"v=TLSRPTv1; rua="}); err == nil {
+		t.Error("a broken record was taken")
+	}
+}
+
+func FuzzParseReportRecord(f *testing.F) {
+	f.Add("v=TLSRPTv1; rua=mailto:a@example.com,https://example.com/;")
+	f.Add("v=TLSRPTv1 ;\tx=y; rua=mailto:a@example.com , https://example.com/?a=b")
+	f.Fuzz(func(t *testing.T, txt string) {
+		r, err := tlsrpt.ParseRecord(txt)
+		if err != nil {
+			return
+		}
+		if again, err := tlsrpt.ParseRecord(r.String()); err != nil || !slices.Equal(again.RUA, r.RUA) {
+			t.Fatalf("%q is printed as %q: %v", txt, r, err)
 		}
 	})
 }

@@ -1,0 +1,4 @@
+package sendercheck
+
+// OnInternet is for the test of it.
+var OnInternet = onInternet

@@ -1,0 +1,28 @@
+package tlsrpt
+
+// ResultType says how a session failed, in the words of RFC 8460 §4.3. The registry is
+// open (§6.6): a report may bring others.
+type ResultType string
+
+// STARTTLS and the certificates of MX hosts (RFC 8460 §4.3.1).
+const (
+	StartTLSNotSupported    ResultType = "starttls-not-supported"
+	CertificateHostMismatch ResultType = "certificate-host-mismatch"
+	CertificateExpired      ResultType = "certificate-expired"
+	CertificateNotTrusted   ResultType = "certificate-not-trusted"
+	ValidationFailure       ResultType = "validation-failure"
+)
+
+// DANE (RFC 8460 §4.3.2.1).
+const (
+	TLSAInvalid   ResultType = "tlsa-invalid"
+	DNSSECInvalid ResultType = "dnssec-invalid"
+	DANERequired  ResultType = "dane-required"
+)
+
+// MTA-STS (RFC 8460 §4.3.2.2).
+const (
+	STSPolicyFetchError ResultType = "sts-policy-fetch-error"
+	STSPolicyInvalid    ResultType = "sts-policy-invalid"
+	STSWebPKIInvalid    ResultType = "sts-webpki-invalid"
+)
