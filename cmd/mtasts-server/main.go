@@ -87,7 +87,7 @@ func newRoot() *cobra.Command {
 	root.SetVersionTemplate("mtasts-server {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().StringP("config", "c", "", "main configuration `file` (default mtasts-server.toml here, else in /etc/mtasts-server)")
-	root.AddCommand(newServe(), newCheck(), newPolicy(), newForget(), newCerts(), newVerify(), newHealth(), newVersion())
+	root.AddCommand(newServe(), newInit(), newCheck(), newPolicy(), newRecords(), newVerify(), newForget(), newCerts(), newHealth(), newVersion())
 	return root
 }
 

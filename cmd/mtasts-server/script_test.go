@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,8 +32,8 @@ func TestMain(m *testing.M) {
 const patience = 20 * time.Second
 
 // TestScripts runs the program as people do. A script has the variables $HTTPS,
-// $PLAIN and $ADMIN, three addresses that are free, $DNS, a name server that knows no
-// name, and $EXAMPLES, a copy of the examples; beside the usual commands it has these:
+// $PLAIN and $ADMIN, three addresses that are free, $DNS, a name server that knows what
+// scriptZone says, and $EXAMPLES, a copy of the examples; beside the usual commands it has these:
 //
 //	exits CODE COMMAND...   runs the command and wants this exit code
 //	expand FILE...          replaces the variables in files
@@ -42,7 +43,7 @@ const patience = 20 * time.Second
 //	silent DOMAIN           waits until the domain is refused in the handshake
 //	says PATH REGEXP        waits until the admin listener says so
 func TestScripts(t *testing.T) {
-	ns := emptyDNS(t)
+	ns := scriptDNS(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -67,8 +68,30 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// emptyDNS is a name server that knows no name.
-func emptyDNS(t *testing.T) (addr string) {
+// scriptZone is all that there is in DNS.
+const scriptZone = `
+hosted.test. 300 IN MX 1 SMTP.Google.com.
+own.test. 300 IN MX 20 mx2.own.test.
+own.test. 300 IN MX 10 mx1.own.test.
+null.test. 300 IN MX 0 .
+implicit.test. 300 IN A 192.0.2.1
+odd.test. 300 IN MX 10 mx_1.odd.test.
+mta-sts.own.test. 300 IN CNAME elsewhere.test.
+_mta-sts.own.test. 300 IN TXT "v=STSv1; id=20260101;"
+_smtp._tls.own.test. 300 IN TXT "v=TLSRPTv1; rua=mailto:tlsrpt@own.test"
+`
+
+// scriptDNS is a name server that knows scriptZone.
+func scriptDNS(t *testing.T) (addr string) {
+	names, sets := map[string]bool{}, map[dns.Question][]dns.RR{}
+	zp := dns.NewZoneParser(strings.NewReader(scriptZone), "", "")
+	for rr, ok := zp.Next(); ok; rr, ok = zp.Next() {
+		q := dns.Question{Name: rr.Header().Name, Qtype: rr.Header().Rrtype, Qclass: dns.ClassINET}
+		names[q.Name], sets[q] = true, append(sets[q], rr)
+	}
+	if err := zp.Err(); err != nil {
+		t.Fatal(err)
+	}
 	p, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +101,11 @@ func emptyDNS(t *testing.T) (addr string) {
 		PacketConn:        p,
 		NotifyStartedFunc: func() { close(started) },
 		Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-			_ = w.WriteMsg(new(dns.Msg).SetRcode(q, dns.RcodeNameError))
+			m := new(dns.Msg).SetReply(q)
+			if m.Answer = sets[q.Question[0]]; !names[q.Question[0].Name] {
+				m.Rcode = dns.RcodeNameError
+			}
+			_ = w.WriteMsg(m)
 		}),
 	}
 	go func() { ended <- s.ActivateAndServe() }()

@@ -26,6 +26,7 @@ type admin struct {
 	publisher *publisher
 	certs     *certs.Manager
 	server    *policyserve.Server
+	announcer *announcer // nil: nothing is published in DNS
 	errands   []*errand
 	version   string
 	serving   atomic.Bool // the listeners are open and not being closed
@@ -35,6 +36,12 @@ func newAdminServer(a *admin, log *slog.Logger, cs ...prometheus.Collector) *htt
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(cs...)
 	registry.MustRegister(a.publisher, a.certs, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(a.version))
+	if a.announcer != nil {
+		registry.MustRegister(a.announcer)
+		if a.announcer.zone != nil {
+			registry.MustRegister(a.announcer.zone)
+		}
+	}
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "mtasts_storage_answers", Help: "Whether storage answers; 0 while reading or writing has hung for seconds.",
 	}, func() float64 { return truth(len(a.stuck()) == 0) }))
@@ -45,6 +52,7 @@ func newAdminServer(a *admin, log *slog.Logger, cs ...prometheus.Collector) *htt
 	mux.HandleFunc("GET /livez", a.livez)
 	mux.HandleFunc("GET /readyz", a.readyz)
 	mux.HandleFunc("GET /certs", a.certsPage)
+	mux.HandleFunc("GET /dns", a.dnsPage)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}))
 	// What a profile is made of: `go tool pprof http://127.0.0.1:8461/debug/pprof/profile`.
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -99,6 +107,9 @@ func (a *admin) readyz(w http.ResponseWriter, _ *http.Request) {
 // storage may hold up.
 func (a *admin) amiss(s certs.Summary) []string {
 	lines := slices.Concat(a.publisher.report().amiss, a.stuck(), a.certs.Trouble(), a.server.Trouble())
+	if why := a.announcer.amiss(); why != "" {
+		lines = append(lines, why)
+	}
 	if why := a.wrongClock(s); why != "" {
 		lines = append(lines, fmt.Sprintf("the clock looks wrong, it says %s: %s", a.publisher.now().UTC().Format(time.RFC3339), why))
 	}

@@ -52,6 +52,7 @@ type App struct {
 	server    *policyserve.Server
 	certs     *certs.Manager
 	watcher   *config.Watcher
+	announcer *announcer // nil: nothing is published in DNS
 	admin     *admin
 	stdout    io.Writer
 
@@ -89,16 +90,20 @@ func New(o Options) (*App, error) {
 	if err != nil {
 		a.log.Error("what was published before cannot be read; what is configured is served", "err", err)
 	}
+	if a.announcer, err = newAnnouncer(s, book, a.log, o.Now); err != nil {
+		a.log.Error("nothing is published in DNS until this is mended and the server started anew", "err", err)
+	}
 	a.publisher = &publisher{
-		copying: errand{name: "keeping a copy of the main file"},
-		loader:  loader, ledger: book, server: a.server, certs: a.certs, log: a.log, level: level, now: o.Now,
+		announcer: a.announcer,
+		copying:   errand{name: "keeping a copy of the main file"},
+		loader:    loader, ledger: book, server: a.server, certs: a.certs, log: a.log, level: level, now: o.Now,
 	}
 	a.watcher = config.NewWatcher(pollEvery, a.log)
 	a.reading = &errand{name: "reading the configuration, or the ledger"}
 	a.certFiles = &errand{name: "reading the certificate files"}
 	a.watching = &errand{name: "watching directories for changes"}
 	a.admin = &admin{
-		publisher: a.publisher, certs: a.certs, server: a.server, version: o.Version,
+		publisher: a.publisher, certs: a.certs, server: a.server, announcer: a.announcer, version: o.Version,
 		errands: []*errand{a.reading, a.certFiles, a.watching, &a.publisher.copying},
 	}
 	return a, nil
@@ -111,6 +116,9 @@ func (a *App) Run(ctx context.Context, hup <-chan os.Signal) error {
 	ls, err := listen(a.settings.Listen)
 	if err != nil {
 		return err
+	}
+	if a.announcer != nil {
+		a.announcer.begin()
 	}
 	a.publisher.look()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -141,6 +149,10 @@ func (a *App) Run(ctx context.Context, hup <-chan os.Signal) error {
 		}
 	})
 	background.Go(func() { a.watch(ctx, hup) })
+	if a.announcer != nil {
+		background.Go(func() { a.announcer.run(ctx) })
+		background.Go(func() { a.announcer.serveZone(ctx) })
+	}
 	a.admin.serving.Store(true)
 	a.log.Info("serving", "https", addresses(ls.https), "http", addresses(ls.http), "plain", addresses(ls.plain), "admin", addresses(ls.admin), "watching", a.watcher.String())
 	a.notify(systemd.SdNotifyReady)

@@ -32,6 +32,8 @@ type publisher struct {
 	level  *slog.LevelVar
 	now    func() time.Time
 
+	announcer *announcer // nil: nothing is published in DNS
+
 	said atomic.Pointer[report] // for who must not wait for storage
 
 	mu         sync.Mutex // held during look, which storage may hold up
@@ -135,6 +137,9 @@ func (p *publisher) publish(snap *config.Snapshot, now time.Time) {
 		p.certs.Manage(table.Hosts())
 	}
 	p.plan.take(rev)
+	if p.announcer != nil {
+		p.announcer.touch(touched, p.plan.kept)
+	}
 	p.nextGone = p.lookForGone()
 	if snap != p.snap {
 		p.settle(snap, now, first)
@@ -194,6 +199,7 @@ func needRestart(started, now config.Settings) []string {
 		{"listen", started.Listen, now.Listen},
 		{"certificates", started.Certificates, now.Certificates},
 		{"limits", started.Limits, now.Limits},
+		{"dns", started.DNS, now.DNS},
 		{"log.format", started.Log.Format, now.Log.Format},
 	} {
 		if !reflect.DeepEqual(s.old, s.new) {

@@ -1,6 +1,9 @@
 package app
 
 import (
+	"fmt"
+	"time"
+
 	"mtasts-server/config"
 	"mtasts-server/internal/sendercheck"
 )
@@ -8,7 +11,10 @@ import (
 // Wants says of every domain what a server serves for it, as the verb verify compares it
 // with what senders find: what is configured, or else what was last published.
 func (v *View) Wants() map[string]*sendercheck.Want {
-	target := targets(v.snap.Settings.Certificates.Preflight)
+	target := v.snap.Settings.DNS.Target
+	if len(target) == 0 {
+		target = targets(v.snap.Settings.Certificates.Preflight)
+	}
 	wants := make(map[string]*sendercheck.Want, len(v.snap.Domains))
 	for _, d := range v.snap.Domains {
 		if e, ok := v.ledger.Lookup(d.Name); ok && contested(v.snap, e, d) {
@@ -21,7 +27,24 @@ func (v *View) Wants() map[string]*sendercheck.Want {
 			wants[e.Domain] = &sendercheck.Want{Body: e.Body, ID: e.ID, Target: target}
 		}
 	}
+	if v.snap.Settings.DNS.Publishes() {
+		for domain, w := range wants {
+			w.Published = v.publication(domain, w.ID)
+		}
+	}
 	return wants
+}
+
+// publication says how far the announcement of a policy is, by the ledger.
+func (v *View) publication(domain, id string) string {
+	a, ok := v.ledger.Announced(domain)
+	switch {
+	case ok && a.ID == id:
+		return "this server announced the id on " + a.At.Format(time.RFC3339)
+	case ok && a.ID != "":
+		return fmt.Sprintf("this server announced the id %s on %s, and not yet %s", a.ID, a.At.Format(time.RFC3339), id)
+	}
+	return "this server has not announced the id yet"
 }
 
 // targets is where policy hosts lead to that lead here, as far as the configuration

@@ -64,20 +64,15 @@ func hostRecords(host string, target []string, ttl time.Duration) []Record {
 // maxString is the length of one string of a TXT record (RFC 1035 §3.3).
 const maxString = 255
 
+// escapes are what master files need (RFC 1035 §5.1), and what undoes them.
+var (
+	escapes   = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+	unescapes = strings.NewReplacer(`\\`, `\`, `\"`, `"`)
+)
+
 // quoted is a TXT value in the form of master files: strings of at most 255 bytes, which
 // readers join (RFC 8461 §3.1).
-func quoted(txt string) string {
-	var b strings.Builder
-	for first := true; first || txt != ""; first = false {
-		part := txt[:min(len(txt), maxString)]
-		txt = txt[len(part):]
-		if !first {
-			b.WriteByte(' ')
-		}
-		b.WriteString(`"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(part) + `"`)
-	}
-	return b.String()
-}
+func quoted(txt string) string { return `"` + strings.Join(split(txt), `" "`) + `"` }
 
 // rdata is the value in the form of master files.
 func (r Record) rdata() string {

@@ -108,9 +108,9 @@ type Ledger struct {
 	// announced is what is in DNS, by domain; empty where nobody publishes there.
 	announced map[string]announcement
 	pending   []event // taken into entries, not on disk yet
-	damage  []string
-	version int
-	newest  time.Time // of the events
+	damage    []string
+	version   int
+	newest    time.Time // of the events
 }
 
 // cached is how much longer than max_age a sender may hold a policy that a proxy

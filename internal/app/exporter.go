@@ -1,0 +1,101 @@
+package app
+
+import (
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"mtasts-server/config"
+	"mtasts-server/internal/dnsrecords"
+)
+
+// exportEvery is how long changes are gathered before the file of all domains is written:
+// 100,000 make 20 MB.
+const exportEvery = 2 * time.Second
+
+// exporter writes zone files of what is announced.
+type exporter struct {
+	settings config.DNS
+	log      *slog.Logger
+	writing  errand
+
+	mu      sync.Mutex
+	sets    map[string]dnsrecords.Set
+	changed map[string]bool // since they were written
+	err     error
+}
+
+func newExporter(d config.DNS, log *slog.Logger) *exporter {
+	return &exporter{
+		settings: d, log: log, writing: errand{name: "writing zone files"},
+		sets: map[string]dnsrecords.Set{}, changed: map[string]bool{},
+	}
+}
+
+// take notes what is announced, and has it written in a moment.
+func (x *exporter) take(sets []dnsrecords.Set, removed []string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	first := len(x.changed) == 0
+	for _, s := range sets {
+		x.sets[s.Domain], x.changed[s.Domain] = s, true
+	}
+	for _, domain := range removed {
+		delete(x.sets, domain)
+		x.changed[domain] = true
+	}
+	if first && len(x.changed) > 0 {
+		time.AfterFunc(exportEvery, func() { x.writing.begin(x.write) })
+	}
+}
+
+// write writes what changed. What could not be written is written with the next change, or
+// after a minute.
+func (x *exporter) write() {
+	x.mu.Lock()
+	changed := x.changed
+	x.changed = map[string]bool{}
+	sets := maps.Clone(x.sets)
+	x.mu.Unlock()
+	err := x.writeSets(changed, sets)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err != nil {
+		if x.err == nil {
+			x.log.Error("zone files cannot be written", "err", err)
+		}
+		if len(x.changed) == 0 {
+			time.AfterFunc(time.Minute, func() { x.writing.begin(x.write) })
+		}
+		maps.Copy(x.changed, changed)
+	}
+	x.err = err
+}
+
+func (x *exporter) writeSets(changed map[string]bool, sets map[string]dnsrecords.Set) error {
+	o := dnsrecords.ExportOptions{TTL: x.settings.TTL, Target: x.settings.Target}
+	if z := x.settings.Zone; z != nil {
+		o.Zone = z.Name
+	}
+	if dir := x.settings.Export.Directory; dir != "" {
+		for _, domain := range slices.Sorted(maps.Keys(changed)) {
+			set, ok := sets[domain]
+			if err := dnsrecords.WriteDomainFile(dir, domain, set, ok, o); err != nil {
+				return err
+			}
+		}
+	}
+	if file := x.settings.Export.File; file != "" {
+		inOrder := func(yield func(dnsrecords.Set) bool) {
+			for _, domain := range slices.Sorted(maps.Keys(sets)) {
+				if !yield(sets[domain]) {
+					return
+				}
+			}
+		}
+		return dnsrecords.WriteZoneFile(file, inOrder, o)
+	}
+	return nil
+}

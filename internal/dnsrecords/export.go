@@ -1,0 +1,128 @@
+package dnsrecords
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// ExportOptions say what zone files hold.
+type ExportOptions struct {
+	TTL    time.Duration
+	Target []string // where policy hosts lead to; empty: their records are left out
+	Zone   string   // below which the names are, for domains that delegate; "" for their own
+}
+
+// exportHead is the first line of each file.
+const exportHead = "; Written by mtasts-server, and written anew at each change: for $INCLUDE, not for editing.\n"
+
+// WriteZoneFile writes the records of all sets to the file at path, names in full. The file
+// is replaced in one step, and left alone where it would be the same.
+func WriteZoneFile(path string, sets iter.Seq[Set], o ExportOptions) error {
+	return replace(path, func(w io.Writer) error {
+		for s := range sets {
+			if err := writeSet(w, s, o); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// WriteDomainFile writes the records of one domain to its file in dir, domain.zone. A
+// domain that announces nothing has an empty one: whoever includes it must find it.
+func WriteDomainFile(dir, domain string, set Set, announced bool, o ExportOptions) error {
+	return replace(filepath.Join(dir, domain+".zone"), func(w io.Writer) error {
+		if !announced {
+			return nil
+		}
+		return writeSet(w, set, o)
+	})
+}
+
+func writeSet(w io.Writer, s Set, o ExportOptions) error {
+	for _, r := range Wanted(s, o.Target, o.TTL) {
+		if o.Zone != "" {
+			r.Name += "." + o.Zone
+		}
+		if _, err := fmt.Fprintln(w, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replace writes a file in one step that survives a crash.
+func replace(path string, write func(io.Writer) error) (err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			tmp.Close()
+			os.Remove(tmp.Name())
+		}
+	}()
+	buffered := bufio.NewWriterSize(tmp, 64<<10)
+	if _, err = buffered.WriteString(exportHead); err != nil {
+		return err
+	}
+	if err = write(buffered); err != nil {
+		return err
+	}
+	if err = errors.Join(buffered.Flush(), tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
+		return err
+	}
+	if same, serr := sameContent(path, tmp.Name()); serr == nil && same {
+		return os.Remove(tmp.Name())
+	}
+	if err = os.Rename(tmp.Name(), path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	_ = dir.Sync() // some file systems cannot
+	return nil
+}
+
+// sameContent compares two files.
+func sameContent(a, b string) (bool, error) {
+	fa, err := os.Open(a)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	defer fa.Close()
+	fb, err := os.Open(b)
+	if err != nil {
+		return false, err
+	}
+	defer fb.Close()
+	bufA, bufB := make([]byte, 64<<10), make([]byte, 64<<10)
+	for {
+		na, erra := io.ReadFull(fa, bufA)
+		nb, errb := io.ReadFull(fb, bufB)
+		if !bytes.Equal(bufA[:na], bufB[:nb]) {
+			return false, nil
+		}
+		if erra != nil || errb != nil {
+			return errors.Is(erra, io.EOF) && errors.Is(errb, io.EOF) ||
+				errors.Is(erra, io.ErrUnexpectedEOF) && errors.Is(errb, io.ErrUnexpectedEOF), nil
+		}
+	}
+}

@@ -1,0 +1,150 @@
+package dnsrecords
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Change is one change of a record, for a hook to bring about. It may be asked for twice.
+type Change struct {
+	Domain string `json:"domain"`
+	Name   string `json:"name"`             // of the record, without the final dot
+	Type   string `json:"type"`             // "TXT", "CNAME", "A" or "AAAA"
+	Action string `json:"action"`           // "set" or "remove"
+	Value  string `json:"value,omitempty"`  // to set: a text as it reads, a name without the final dot
+	Before string `json:"before,omitempty"` // our value that it replaces, or is to be removed
+	TTL    int    `json:"ttl,omitempty"`    // seconds
+	ID     string `json:"id,omitempty"`     // of the policy that is announced then
+}
+
+// HookOptions say what brings changes about.
+type HookOptions struct {
+	Command []string // program and arguments
+	URL     string   // or a web hook
+	Secret  string   // that the web hook knows us by; "whsec_" and base64, or any text
+	Timeout time.Duration
+}
+
+// Hook brings changes about by somebody's program or web hook.
+type Hook struct {
+	o      HookOptions
+	key    []byte
+	client *http.Client
+}
+
+// maxOutput bounds what is read of what a hook says.
+const maxOutput = 4 << 10
+
+// NewHook returns a Hook.
+func NewHook(o HookOptions) (*Hook, error) {
+	h := &Hook{o: o, key: []byte(o.Secret)}
+	if (len(o.Command) == 0) == (o.URL == "") {
+		return nil, errors.New("a hook needs a command or a URL")
+	}
+	if s, ok := strings.CutPrefix(o.Secret, "whsec_"); ok {
+		key, err := base64.StdEncoding.DecodeString(s)
+		if err != nil {
+			return nil, errors.New(`what follows "whsec_" in the secret is no base64`)
+		}
+		h.key = key
+	}
+	h.client = &http.Client{
+		Timeout: o.Timeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return errors.New("it redirects, and what is signed is for one address only")
+		},
+	}
+	return h, nil
+}
+
+// Do has c brought about.
+func (h *Hook) Do(ctx context.Context, c Change) error {
+	text, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, h.o.Timeout)
+	defer cancel()
+	if h.o.URL != "" {
+		return h.post(ctx, text)
+	}
+	return h.run(ctx, c, text)
+}
+
+// run runs the command, with the change as JSON on standard input, and its parts in the
+// environment. It is ended with all that it started when its time is over.
+func (h *Hook) run(ctx context.Context, c Change, text []byte) error {
+	cmd := exec.CommandContext(ctx, h.o.Command[0], h.o.Command[1:]...)
+	var out tail
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(append(text, '\n')), &out, &out
+	cmd.Env = append(os.Environ(),
+		"MTASTS_DOMAIN="+c.Domain, "MTASTS_NAME="+c.Name, "MTASTS_TYPE="+c.Type, "MTASTS_ACTION="+c.Action,
+		"MTASTS_VALUE="+c.Value, "MTASTS_BEFORE="+c.Before, "MTASTS_TTL="+strconv.Itoa(c.TTL), "MTASTS_ID="+c.ID)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	err := cmd.Run()
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s has not ended within %s", h.o.Command[0], h.o.Timeout)
+	case len(out.text) > 0:
+		return fmt.Errorf("%s: %w: %s", h.o.Command[0], err, escape(strings.TrimSpace(string(out.text)), maxValue))
+	}
+	return fmt.Errorf("%s: %w", h.o.Command[0], err)
+}
+
+// tail keeps the end of what is written to it.
+type tail struct{ text []byte }
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.text = append(t.text, p...)
+	if n := len(t.text); n > maxOutput {
+		t.text = append(t.text[:0], t.text[n-maxOutput:]...)
+	}
+	return len(p), nil
+}
+
+// post sends the change to the web hook, signed as Standard Webhooks says: HMAC-SHA256 of
+// "id.timestamp.body".
+func (h *Hook) post(ctx context.Context, text []byte) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.o.URL, bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	id, at := "msg_"+rand.Text(), strconv.FormatInt(time.Now().Unix(), 10)
+	mac := hmac.New(sha256.New, h.key)
+	fmt.Fprintf(mac, "%s.%s.%s", id, at, text)
+	for name, value := range map[string]string{
+		"Content-Type": "application/json", "User-Agent": "mtasts-server", "Webhook-Id": id, "Webhook-Timestamp": at,
+		"Webhook-Signature": "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil)),
+	} {
+		req.Header.Set(name, value)
+	}
+	res, err := h.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode/100 == 2 {
+		return nil
+	}
+	said, _ := io.ReadAll(io.LimitReader(res.Body, maxOutput)) // only for people
+	return fmt.Errorf("the web hook says %s: %s", res.Status, escape(strings.TrimSpace(string(said)), maxValue))
+}
