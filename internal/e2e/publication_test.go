@@ -213,7 +213,7 @@ listen = ["127.0.0.1:%s"]
 	announces(t, resolver, "_mta-sts.tenant.test", tenantRecord("mx2.tenant.test"))
 	// A broken edit changes nothing.
 	s.replace("policies/a.toml", "[domains.\"tenant.test\"]\nmode = \"often\"\n")
-	p.says("served as last published")
+	p.says("1 domain served as last published")
 	announces(t, resolver, "_mta-sts.tenant.test", tenantRecord("mx2.tenant.test"))
 	// Nor does kill -9 and a new start.
 	p.kill()
@@ -261,7 +261,7 @@ key = { name = "mtasts-server", secret = %q }
 	}
 	// The domain leaves by force.
 	s.replace("policies/a.toml", "")
-	p.says("served as last published")
+	p.says("1 domain served as last published")
 	s.run("forget", "tenant.test")
 	announced(other)
 	announces(t, resolver, "_smtp._tls.tenant.test")
