@@ -28,13 +28,13 @@ type junitSuite struct {
 	Errors   int         `xml:"errors,attr"`
 	Skipped  int         `xml:"skipped,attr"`
 	Time     string      `xml:"time,attr"`
+	File     string      `xml:"file,attr,omitempty"` // that configures the domain
 	Cases    []junitCase `xml:"testcase"`
 }
 
 type junitCase struct {
 	Name      string         `xml:"name,attr"`
 	ClassName string         `xml:"classname,attr"`
-	File      string         `xml:"file,attr,omitempty"`
 	Time      string         `xml:"time,attr"`
 	Skipped   *junitProblem  `xml:"skipped"`
 	Errors    []junitProblem `xml:"error"`
@@ -54,12 +54,11 @@ type junitText struct {
 
 func (p *verifyJUnit) report(v verified) {
 	suite := junitSuite{Name: v.Domain, Time: fmt.Sprintf("%.3f", v.Took.Seconds())}
-	file := ""
 	if v.file != "" {
-		file, _ = shownFile(v.file)
+		suite.File, _ = shownFile(v.file)
 	}
 	for _, step := range verifySteps {
-		c := junitCase{Name: string(step), ClassName: v.Domain, File: file, Time: "0"}
+		c := junitCase{Name: string(step), ClassName: v.Domain, Time: "0"}
 		var notes []string
 		for _, f := range findingsOf(v.Report, step) {
 			problem := junitProblem{Message: about(f) + ": " + f.Text, Type: f.Code, Text: findingText(f)}
