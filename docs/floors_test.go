@@ -24,9 +24,9 @@ var floors = map[string][]string{
 	"internal/sendercheck": {"mtasts", "tlsrpt", "internal/lookup"},
 	"internal/dnsrecords":  {"mtasts", "tlsrpt", "internal/lookup"},
 	"internal/app":         {"mtasts", "tlsrpt", "policyserve", "certs", "config", "internal/ledger", "internal/lookup", "internal/sendercheck", "internal/dnsrecords"},
-	"cmd/mtasts-server":    {"mtasts", "config", "internal/app", "internal/sendercheck", "internal/dnsrecords"},
+	"cmd/mtasts-server":    {"mtasts", "config", "internal/app", "internal/lookup", "internal/sendercheck", "internal/dnsrecords"},
 
-	"internal/lookup/lookuptest":       nil,
+	"internal/lookup/lookuptest":      nil,
 	"internal/sendercheck/sendertest": nil,
 }
 

@@ -61,7 +61,7 @@ func newRecords() *cobra.Command {
 			bar := newProgress(cmd.ErrOrStderr(), len(domains), false)
 			o.Done = bar.step
 			views, err := v.Records(cmd.Context(), domains, o)
-			bar.done()
+			bar.clear()
 			if err != nil {
 				return err
 			}

@@ -42,8 +42,9 @@ const patience = 20 * time.Second
 //	served DOMAIN FILE      wants it to be so now
 //	silent DOMAIN           waits until the domain is refused in the handshake
 //	says PATH REGEXP        waits until the admin listener says so
+//	verifies CODE ARG...    runs verify in the world of verifyWorld and wants this exit code
 func TestScripts(t *testing.T) {
-	ns := scriptDNS(t)
+	ns, world := scriptDNS(t), verifyWorld(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -60,10 +61,10 @@ func TestScripts(t *testing.T) {
 			env.Setenv("DNS", ns)
 			examples := filepath.Join(env.WorkDir, "examples")
 			env.Setenv("EXAMPLES", examples)
-			return os.CopyFS(examples, os.DirFS("../../examples"))
+			return errors.Join(lookInto(world, env), os.CopyFS(examples, os.DirFS("../../examples")))
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "expand": expand, "ready": ready, "await": await, "served": served, "silent": silent, "says": says,
+			"exits": exits, "expand": expand, "ready": ready, "await": await, "served": served, "silent": silent, "says": says, "verifies": verifies,
 		},
 	})
 }

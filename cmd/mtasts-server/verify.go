@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -14,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mtasts-server/internal/app"
 	"mtasts-server/internal/lookup"
 	"mtasts-server/internal/sendercheck"
 	"mtasts-server/mtasts"
@@ -29,6 +28,10 @@ to be unknown, never good.
 
 Exit status: 0 all fine, 1 errors or something unknown (with --strict: or warnings),
 2 wrong usage.`
+
+// maxParallel bounds --parallel. Each domain takes some file descriptors while it is
+// looked at.
+const maxParallel = 256
 
 // verifyFlags are the flags of verify.
 type verifyFlags struct {
@@ -78,30 +81,27 @@ func verify(cmd *cobra.Command, f *verifyFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	jobs, err := verifyJobs(cmd, args)
+	domains, wants, err := verifyDomains(cmd, args)
 	if err != nil {
 		return err
 	}
-	out, err := newVerifyPrinter(f.format, cmd.OutOrStdout(), len(jobs))
+	out, err := newVerifyPrinter(f.format, cmd.OutOrStdout(), domains, f.strict)
 	if err != nil {
 		return usageError{err}
 	}
-	bar := newProgress(cmd.ErrOrStderr(), len(jobs), f.quiet)
+	bar := newProgress(cmd.ErrOrStderr(), len(domains), f.quiet)
 	run := checker.NewRun()
 	sum := verifySummary{Verdicts: map[sendercheck.Verdict]int{}}
-	run.CheckAll(cmd.Context(), each(jobs), f.parallel, func(r *sendercheck.Report) {
+	run.CheckAll(cmd.Context(), jobs(domains, wants), f.parallel, func(r *sendercheck.Report) {
 		sum.add(r)
 		bar.clear()
-		out.report(r)
+		out.report(verified{r, wants[r.Domain].File})
 		bar.step()
 	})
-	bar.done()
+	bar.clear()
 	sum.Port25Closed = run.Port25Closed()
 	sum.OK = sum.Errors+sum.Unknown == 0 && (sum.Warnings == 0 || !f.strict)
-	if err := context.Cause(cmd.Context()); err != nil {
-		return err
-	}
-	if err := out.end(&sum); err != nil {
+	if err := out.end(sum); err != nil {
 		return err
 	}
 	if !sum.OK {
@@ -110,7 +110,15 @@ func verify(cmd *cobra.Command, f *verifyFlags, args []string) error {
 	return nil
 }
 
-func each(jobs []sendercheck.Job) iter.Seq[sendercheck.Job] { return slices.Values(jobs) }
+func jobs(domains []string, wants map[string]app.Wanted) iter.Seq[sendercheck.Job] {
+	return func(yield func(sendercheck.Job) bool) {
+		for _, d := range domains {
+			if !yield(sendercheck.Job{Domain: d, Want: wants[d].Want}) {
+				return
+			}
+		}
+	}
+}
 
 // checker builds what looks, or says what is wrong with the flags.
 func (f *verifyFlags) checker() (*sendercheck.Checker, error) {
@@ -124,21 +132,12 @@ func (f *verifyFlags) checker() (*sendercheck.Checker, error) {
 		}
 		f.resolvers[i] = addr.String()
 	}
-	if f.parallel < 1 || f.parallel > 1000 || f.perTarget < 1 || f.perTarget > 1000 {
-		return nil, usageError{errors.New("--parallel and --per-target must be from 1 to 1000")}
+	if f.parallel < 1 || f.parallel > maxParallel {
+		return nil, usageError{fmt.Errorf("--parallel must be from 1 to %d", maxParallel)}
 	}
-	var roots *x509.CertPool
-	if f.roots != "" {
-		pem, err := os.ReadFile(f.roots)
-		if err != nil {
-			return nil, err
-		}
-		if roots, err = x509.SystemCertPool(); err != nil {
-			return nil, err
-		}
-		if !roots.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--roots %q has no certificate", f.roots)
-		}
+	roots, err := readRoots(f.roots)
+	if err != nil {
+		return nil, err
 	}
 	c, err := sendercheck.New(sendercheck.Options{
 		Resolver: lookup.New(f.resolvers, nil), Roots: roots, HTTPSPort: f.httpsPort, SMTPPort: f.smtpPort, AllowPrivate: f.private,
@@ -150,38 +149,46 @@ func (f *verifyFlags) checker() (*sendercheck.Checker, error) {
 	return c, nil
 }
 
-// verifyJobs is which domains to look at, those of ours with what is meant. No
-// configuration is needed where domains are named.
-func verifyJobs(cmd *cobra.Command, args []string) ([]sendercheck.Job, error) {
-	var domains []string
-	for _, arg := range args {
-		domain, err := mtasts.ParseDomain(arg)
-		if err != nil {
-			return nil, usageError{err}
-		}
-		domains = append(domains, domain)
+// readRoots returns the system's CAs and those of a file; nil, which stands for the
+// system's, without one.
+func readRoots(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
 	}
-	wants, err := verifyWants(cmd, len(args) > 0)
+	pem, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	if len(args) == 0 {
-		domains = slices.Sorted(maps.Keys(wants))
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, err
 	}
-	jobs := make([]sendercheck.Job, len(domains))
-	for i, domain := range domains {
-		jobs[i] = sendercheck.Job{Domain: domain, Want: wants[domain]}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("--roots %q has no certificate", file)
 	}
-	return jobs, nil
+	return pool, nil
 }
 
-func verifyWants(cmd *cobra.Command, optional bool) (map[string]*sendercheck.Want, error) {
-	if _, err := configFile(cmd); err != nil && optional {
-		return nil, nil
+// verifyDomains is which domains to look at, with what is meant for those of ours. No
+// configuration is needed where domains are named.
+func verifyDomains(cmd *cobra.Command, args []string) ([]string, map[string]app.Wanted, error) {
+	domains := make([]string, len(args))
+	for i, arg := range args {
+		var err error
+		if domains[i], err = mtasts.ParseDomain(arg); err != nil {
+			return nil, nil, usageError{err}
+		}
+	}
+	if _, err := configFile(cmd); err != nil && len(args) > 0 {
+		return domains, nil, nil
 	}
 	v, err := openView(cmd)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return v.Wants(), nil
+	wants := v.Wants()
+	if len(args) == 0 {
+		domains = slices.Sorted(maps.Keys(wants))
+	}
+	return domains, wants, nil
 }

@@ -74,5 +74,3 @@ func (p *progress) clear() {
 		p.shown = false
 	}
 }
-
-func (p *progress) done() { p.clear() }

@@ -33,6 +33,11 @@ const (
 	Undecided   Verdict = "unknown"     // nobody knows
 )
 
+// Verdicts are all verdicts, the best first.
+func Verdicts() []Verdict {
+	return []Verdict{Protected, Unprobed, Testing, None, Unpublished, Undecided, Broken}
+}
+
 // Finding is one thing that a domain's owner should know.
 type Finding struct {
 	Code      string            `json:"code"` // see codes.go; stable
