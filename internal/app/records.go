@@ -67,6 +67,14 @@ func (v *RecordsView) Sheet() dnsrecords.Sheet {
 			s.Notes = append(s.Notes, "above the domain: "+r.record.String()) // where its zone file does not reach
 		case r.Value != "":
 			s.Records = append(s.Records, r.record)
+		case r.State == stateWithheld:
+			s.Notes = append(s.Notes, fmt.Sprintf("%s. %s: withheld: %s", r.Name, r.Type, r.Why))
+			if len(r.Today) == 1 { // it stays, also where a tool removes what is not written
+				if _, err := mtasts.ParseRecord(r.Today[0]); err == nil {
+					r.record.Value = r.Today[0]
+					s.Records = append(s.Records, r.record)
+				}
+			}
 		case r.Why != "":
 			s.Notes = append(s.Notes, fmt.Sprintf("%s. %s: %s", r.Name, r.Type, r.Why))
 		}
@@ -278,7 +286,7 @@ func (in *inquiry) withhold(ctx context.Context, view *RecordView, p publication
 	if err == nil {
 		return
 	}
-	view.Why = "withheld: " + err.Error()
+	view.Why = err.Error()
 	if view.State == dnsrecords.StateOK {
 		view.State, view.Do = stateWithheld, "it is announced already, although the policy is not seen: mend the policy host first"
 		return
