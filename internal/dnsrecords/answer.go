@@ -41,7 +41,7 @@ func (z *Zone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 		z.metrics.count("dropped")
 		return
 	}
-	m := z.answer(q, udp)
+	m := z.Answer(q, udp)
 	if verdict == slip { // a resolver comes again by TCP, a forged sender does not
 		m.Answer, m.Ns, m.Truncated = nil, nil, true
 		z.metrics.count("truncated")
@@ -60,8 +60,8 @@ func addrOf(a net.Addr) netip.Addr {
 	return addr.Addr().Unmap()
 }
 
-// answer makes the answer to q.
-func (z *Zone) answer(q *dns.Msg, udp bool) *dns.Msg {
+// Answer makes the answer to q, for a datagram or for TCP.
+func (z *Zone) Answer(q *dns.Msg, udp bool) *dns.Msg {
 	m := new(dns.Msg).SetReply(q)
 	m.RecursionAvailable, m.Compress = false, true
 	size := minUDP
