@@ -250,7 +250,11 @@ func TestZoneMessages(t *testing.T) {
 		{"a class that we are not of", func() *dns.Msg { q := question("example.com"); q.Question[0].Qclass = dns.ClassCHAOS; return q }(), "udp", dns.RcodeRefused, false, 0, false},
 		{"an update", new(dns.Msg).SetUpdate("sts.example.net."), "udp", dns.RcodeNotImplemented, false, 0, false},
 		{"a notification", new(dns.Msg).SetNotify("sts.example.net."), "udp", dns.RcodeNotImplemented, false, 0, false},
-		{"another version of EDNS", func() *dns.Msg { q := question("example.com").SetEdns0(4096, false); q.IsEdns0().SetVersion(1); return q }(), "udp", dns.RcodeBadVers, false, 0, true},
+		{"another version of EDNS", func() *dns.Msg {
+			q := question("example.com").SetEdns0(4096, false)
+			q.IsEdns0().SetVersion(1)
+			return q
+		}(), "udp", dns.RcodeBadVers, false, 0, true},
 	} {
 		m := ask(t, addr, c.network, c.q)
 		if m.Rcode != c.code || m.Truncated != c.truncated || len(m.Answer) != c.records || (m.IsEdns0() != nil) != c.edns || m.RecursionAvailable {
