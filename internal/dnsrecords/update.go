@@ -254,21 +254,26 @@ func text(rr dns.RR) string {
 	return ""
 }
 
-// zoneOf is the zone that name lies in, as the server has it.
+// zoneOf is the zone that name lies in, as the server has it. Where name is an alias, which
+// would be followed, the name above it is asked for.
 func (u *Updater) zoneOf(ctx context.Context, name string) (string, error) {
-	m, err := u.exchange(ctx, new(dns.Msg).SetQuestion(dns.Fqdn(name), dns.TypeSOA))
-	if err != nil {
-		return "", err
-	}
-	if m.Rcode == dns.RcodeSuccess || m.Rcode == dns.RcodeNameError {
+	said := ""
+	for above := name; strings.Contains(above, "."); _, above, _ = strings.Cut(above, ".") {
+		m, err := u.exchange(ctx, new(dns.Msg).SetQuestion(dns.Fqdn(above), dns.TypeSOA))
+		if err != nil {
+			return "", err
+		}
+		said = dns.RcodeToString[m.Rcode]
+		if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError || !m.Authoritative {
+			break
+		}
 		for _, rr := range slices.Concat(m.Answer, m.Ns) {
-			if soa, ok := rr.(*dns.SOA); ok && m.Authoritative && dns.IsSubDomain(soa.Hdr.Name, dns.Fqdn(name)) {
+			if soa, ok := rr.(*dns.SOA); ok && dns.IsSubDomain(soa.Hdr.Name, dns.Fqdn(name)) {
 				return dns.CanonicalName(soa.Hdr.Name), nil
 			}
 		}
 	}
-	return "", fmt.Errorf("%s does not answer for a zone that %s lies in (%s): leave the domain out by dns.update.zones, or delegate it there",
-		u.o.Server, name, dns.RcodeToString[m.Rcode])
+	return "", fmt.Errorf("%s does not answer for a zone that %s lies in (%s): leave the domain out by dns.update.zones, or delegate it there", u.o.Server, name, said)
 }
 
 // ask returns the records of a kind at name, or the alias that stands there.
