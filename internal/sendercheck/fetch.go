@@ -178,7 +178,7 @@ func handshakeEvidence(err error) string {
 // ask asks for the policy and reads the answer. HTTP is spoken by hand, as one request
 // over one connection needs no client: no redirect is followed (RFC 8461 §3.3), nothing
 // is kept, and what is read is bounded.
-func (f *Fetch) ask(conn net.Conn, host string) {
+func (f *Fetch) ask(conn io.ReadWriter, host string) {
 	_, err := io.WriteString(conn, "GET "+mtasts.WellKnownPath+" HTTP/1.1\r\nHost: "+host+"\r\nUser-Agent: mtasts-server\r\nAccept: text/plain, */*\r\nConnection: close\r\n\r\n")
 	if err != nil {
 		f.fail(readCode(err), "no request gets through: "+err.Error(), err)

@@ -117,6 +117,10 @@ func brokenRecords() []broken {
 		{"two tlsrpt", func(s *scene) {
 			s.zone = []string{`_smtp._tls.example.com. TXT "v=TLSRPTv1; rua=mailto:b@example.com"`}
 		}, "warning tlsrpt-multiple", sendercheck.Protected},
+		{"a tlsrpt with quotes in it", func(s *scene) {
+			s.absent = []string{"tlsrpt"}
+			s.zone = []string{`_smtp._tls.example.com. TXT "\"v=TLSRPTv1; rua=mailto:a@example.com\""`}
+		}, "warning tlsrpt-invalid", sendercheck.Protected},
 		{"a tlsrpt without scheme", func(s *scene) {
 			s.absent = []string{"tlsrpt"}
 			s.zone = []string{`_smtp._tls.example.com. TXT "v=TLSRPTv1; rua=tlsrpt@example.com"`}
@@ -372,6 +376,10 @@ func brokenIntents() []broken {
 			s.at(other, sendertest.Text(old))
 			s.want = &sendercheck.Want{Body: []byte(good), ID: "1"}
 		}, "error id-early, error served-differs, warning policy-differs", sendercheck.Broken},
+		{"the host is down, and the policy that is meant does not fit", func(s *scene) {
+			s.noHost = true
+			s.want = &sendercheck.Want{Body: []byte(old), ID: "1"}
+		}, "error policy-connect-failed, error mx-not-in-policy, note mx-pattern-unused", sendercheck.Broken},
 		{"elsewhere", func(s *scene) {
 			s.want = &sendercheck.Want{Body: []byte(good), ID: "1", Target: []string{"192.0.2.1", "web.example.net"}}
 		}, "error host-elsewhere", sendercheck.Broken},

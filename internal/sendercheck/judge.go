@@ -19,6 +19,10 @@ type judgement struct {
 	c    *Checker
 	r    *Report
 	want *Want
+
+	// allows are the MX hosts that senders deliver to: those of the policy that they get,
+	// else of the one that is meant. nil: any.
+	allows []mtasts.MXPattern
 }
 
 // find adds a finding about subject, or an address of it. What was found at another
@@ -85,7 +89,15 @@ func (j *judgement) policy() {
 			for _, mx := range p.MX {
 				j.r.Policy.MX = append(j.r.Policy.MX, string(mx))
 			}
+			if p.Mode != mtasts.ModeNone {
+				j.allows = p.MX
+			}
 			return
+		}
+	}
+	if j.want != nil {
+		if p, err := mtasts.Parse(j.want.Body); err == nil && p.Mode != mtasts.ModeNone {
+			j.allows = p.MX
 		}
 	}
 }
@@ -118,14 +130,17 @@ func (j *judgement) misspelt() bool {
 	return slices.ContainsFunc(j.r.Record.raw, looksLikeRecord)
 }
 
-func looksLikeRecord(txt string) bool {
-	s := strings.ToLower(strings.Map(func(r rune) rune {
+func looksLikeRecord(txt string) bool       { return strings.HasPrefix(bare(txt), "v=stsv") }
+func looksLikeReportRecord(txt string) bool { return strings.HasPrefix(bare(txt), "v=tlsrptv") }
+
+// bare is a text without what people put in by mistake.
+func bare(txt string) string {
+	return strings.ToLower(strings.Map(func(r rune) rune {
 		if strings.ContainsRune(" \t\"'\u201c\u201d\u00a0", r) {
 			return -1
 		}
 		return r
 	}, txt))
-	return strings.HasPrefix(s, "v=stsv")
 }
 
 // dangling reports whether the record is an alias of something without a record.
@@ -266,6 +281,8 @@ func (j *judgement) tlsrpt() {
 	switch {
 	case r.err != nil:
 		j.find(TLSRPTUnknown, r.Name, r.Error)
+	case errors.Is(r.bad, tlsrpt.ErrNoRecord) && slices.ContainsFunc(r.raw, looksLikeReportRecord):
+		j.find(TLSRPTInvalid, r.Name, quoteAll(r.raw))
 	case errors.Is(r.bad, tlsrpt.ErrNoRecord):
 		if !wanted && j.r.Policy != nil && j.r.Policy.Mode != mtasts.ModeNone {
 			j.find(TLSRPTMissing, r.Name, "")

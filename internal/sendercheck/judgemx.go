@@ -64,38 +64,41 @@ func (j *judgement) severe(f *Finding) {
 func (j *judgement) match(h *MXHost) {
 	if h.bad != "" {
 		j.severe(j.find(MXNameInvalid, h.Name, h.bad))
-	}
-	if h.bad != "" || j.r.Policy == nil {
 		return
 	}
-	for _, pattern := range j.r.Policy.policy.MX {
-		if pattern.Match(h.Name) {
-			h.Pattern = string(pattern)
-			return
-		}
+	if j.allows == nil {
+		return
 	}
-	if j.r.Policy.Mode != mtasts.ModeNone {
-		j.find(MXNotInPolicy, h.Name, "the policy allows "+quoteList(j.r.Policy.MX))
+	i := slices.IndexFunc(j.allows, func(p mtasts.MXPattern) bool { return p.Match(h.Name) })
+	if i < 0 {
+		j.find(MXNotInPolicy, h.Name, "the policy allows "+quoteList(j.allows))
+		return
 	}
+	h.Pattern = string(j.allows[i])
 }
 
-func quoteList(names []string) string {
+// quoteList is some names, on a line.
+func quoteList[name ~string](names []name) string {
 	const most = 6
-	if len(names) > most {
-		return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
+	some := make([]string, 0, most)
+	for _, n := range names[:min(len(names), most)] {
+		some = append(some, string(n))
 	}
-	return strings.Join(names, ", ")
+	if more := len(names) - most; more > 0 {
+		return strings.Join(some, ", ") + fmt.Sprintf(" and %d more", more)
+	}
+	return strings.Join(some, ", ")
 }
 
 // unused looks for patterns that no MX host has.
 func (j *judgement) unused() {
-	if j.r.Policy == nil || j.r.Policy.Mode == mtasts.ModeNone || j.r.MX.More > 0 {
+	if j.r.MX.More > 0 {
 		return
 	}
-	var unused []string
-	for _, pattern := range j.r.Policy.policy.MX {
+	var unused []mtasts.MXPattern
+	for _, pattern := range j.allows {
 		if !slices.ContainsFunc(j.r.MX.Hosts, func(h *MXHost) bool { return pattern.Match(h.Name) }) {
-			unused = append(unused, string(pattern))
+			unused = append(unused, pattern)
 		}
 	}
 	if len(unused) > 0 {
