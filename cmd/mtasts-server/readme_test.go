@@ -15,7 +15,7 @@ func TestReadmeListsVerbs(t *testing.T) {
 	b.WriteString("```\n")
 	for _, cmd := range newRoot().Commands() {
 		if cmd.IsAvailableCommand() && cmd.Name() != "completion" && cmd.Name() != "help" {
-			fmt.Fprintf(&b, "mtasts-server %-18s %s\n", cmd.Use, cmd.Short)
+			fmt.Fprintf(&b, "mtasts-server %-19s %s\n", cmd.Use, cmd.Short)
 		}
 	}
 	b.WriteString("```\n")
