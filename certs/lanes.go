@@ -85,7 +85,7 @@ func (m moment) time() time.Time {
 	if m == 0 {
 		return time.Time{}
 	}
-	return time.Unix(0, int64(m))
+	return time.Unix(0, int64(m)).UTC()
 }
 
 // period is from when until when.

@@ -400,6 +400,7 @@ func (h announcements) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
 	h[i].index, h[j].index = i, j
 }
+
 func (h *announcements) Push(x any) {
 	t := x.(*announcement)
 	t.index = len(*h)

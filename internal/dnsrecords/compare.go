@@ -12,6 +12,7 @@ import (
 
 	"mtasts-server/internal/lookup"
 	"mtasts-server/mtasts"
+	"mtasts-server/tlsrpt"
 )
 
 // State is how a wanted record compares with what is in DNS.
@@ -86,9 +87,13 @@ func sameTXT(there, wanted string) bool {
 	if there == wanted {
 		return true
 	}
-	a, aerr := mtasts.ParseRecord(there)
-	b, berr := mtasts.ParseRecord(wanted)
-	return aerr == nil && berr == nil && a.ID == b.ID
+	if r, err := mtasts.ParseRecord(wanted); err == nil {
+		other, err := mtasts.ParseRecord(there)
+		return err == nil && other.ID == r.ID
+	}
+	r, err := tlsrpt.ParseRecord(wanted)
+	other, oerr := tlsrpt.ParseRecord(there)
+	return err == nil && oerr == nil && slices.Equal(r.RUA, other.RUA)
 }
 
 // compareAlias accepts addresses that are those of the wanted name: a host may lead to it
@@ -98,8 +103,8 @@ func compareAlias(ctx context.Context, r *lookup.Resolver, w Record) Today {
 	if err != nil {
 		return unknown(err)
 	}
-	for _, rr := range a.Records {
-		target := strings.TrimSuffix(dns.CanonicalName(rr.(*dns.CNAME).Target), ".")
+	if len(a.Records) > 0 { // then there is one (RFC 1034 §3.6.2)
+		target := strings.TrimSuffix(dns.CanonicalName(a.Records[0].(*dns.CNAME).Target), ".")
 		t := Today{State: StateOK, Values: shown([]string{target})}
 		if target != w.Value {
 			t.State, t.Do = StateDiffers, "replace it"

@@ -141,13 +141,16 @@ func TestCompare(t *testing.T) {
 		{"something else at the name", one(id), lookuptest.Map{txt: `_mta-sts.example.com. 60 IN TXT "google-site-verification=x"`}, dnsrecords.Today{State: "missing", Do: "publish it"}},
 		{"the record", one(id), lookuptest.Map{txt: `_mta-sts.example.com. 60 IN TXT "v=STSv1; " "id=new1;"`}, dnsrecords.Today{State: "ok", Values: []string{"v=STSv1; id=new1;"}}},
 		{"the record, written otherwise", one(id), lookuptest.Map{txt: `_mta-sts.example.com. 60 IN TXT "v=STSv1;id=new1"`}, dnsrecords.Today{State: "ok", Values: []string{"v=STSv1;id=new1"}}},
+		{"where to report to, written otherwise", one(dnsrecords.Record{Name: "_smtp._tls.example.com", Type: "TXT", Value: "v=TLSRPTv1; rua=mailto:a@example.com,https://b.example"}), lookuptest.Map{"TXT _smtp._tls.example.com.": `_smtp._tls.example.com. 60 IN TXT "v=TLSRPTv1;rua=mailto:a@example.com , https://b.example;"`}, dnsrecords.Today{State: "ok", Values: []string{"v=TLSRPTv1;rua=mailto:a@example.com , https://b.example;"}}},
 		{"another id", one(id), lookuptest.Map{txt: `_mta-sts.example.com. 60 IN TXT "v=STSv1; id=old;"`}, dnsrecords.Today{State: "differs", Values: []string{"v=STSv1; id=old;"}, Do: "replace it"}},
 		{
-			"two records", one(id), lookuptest.Map{txt: "_mta-sts.example.com. 60 IN TXT \"v=STSv1; id=new1;\"\n_mta-sts.example.com. 60 IN TXT \"v=STSv1; id=b;\""},
+			"two records", one(id),
+			lookuptest.Map{txt: "_mta-sts.example.com. 60 IN TXT \"v=STSv1; id=new1;\"\n_mta-sts.example.com. 60 IN TXT \"v=STSv1; id=b;\""},
 			dnsrecords.Today{State: "differs", Values: []string{"v=STSv1; id=new1;", "v=STSv1; id=b;"}, Do: "leave one record: with several, senders see none"},
 		},
 		{
-			"elsewhere by an alias", one(id), lookuptest.Map{txt: "_mta-sts.example.com. 60 IN CNAME x.example.\nx.example. 60 IN TXT \"v=STSv1; id=old;\""},
+			"elsewhere by an alias", one(id),
+			lookuptest.Map{txt: "_mta-sts.example.com. 60 IN CNAME x.example.\nx.example. 60 IN TXT \"v=STSv1; id=old;\""},
 			dnsrecords.Today{State: "differs", Values: []string{"v=STSv1; id=old;"}, By: "x.example", Do: "replace it at x.example, where _mta-sts.example.com leads to"},
 		},
 		{"nobody knows", one(id), lookuptest.Map{txt: "SERVFAIL"}, dnsrecords.Today{State: "unknown", Do: "look again when DNS answers: asking DNS for TXT of _mta-sts.example.com.: the name server says SERVFAIL"}},
@@ -157,11 +160,13 @@ func TestCompare(t *testing.T) {
 		{"another alias", one(alias), lookuptest.Map{host: "mta-sts.example.com. 60 IN CNAME old.example."}, dnsrecords.Today{State: "differs", Values: []string{"old.example"}, Do: "replace it"}},
 		{"no alias", one(alias), lookuptest.Map{host: "", a: "", aaaa: "NXDOMAIN"}, dnsrecords.Today{State: "missing", Do: "publish it"}},
 		{
-			"addresses of the alias", one(alias), lookuptest.Map{host: "", a: rr4, aaaa: "", "A policy.example.net.": "policy.example.net. 60 IN A 192.0.2.1", "AAAA policy.example.net.": ""},
+			"addresses of the alias", one(alias),
+			lookuptest.Map{host: "", a: rr4, aaaa: "", "A policy.example.net.": "policy.example.net. 60 IN A 192.0.2.1", "AAAA policy.example.net.": ""},
 			dnsrecords.Today{State: "ok", Values: []string{"192.0.2.1"}},
 		},
 		{
-			"other addresses", one(alias), lookuptest.Map{host: "", a: other, aaaa: "", "A policy.example.net.": "policy.example.net. 60 IN A 192.0.2.1", "AAAA policy.example.net.": ""},
+			"other addresses", one(alias),
+			lookuptest.Map{host: "", a: other, aaaa: "", "A policy.example.net.": "policy.example.net. 60 IN A 192.0.2.1", "AAAA policy.example.net.": ""},
 			dnsrecords.Today{State: "differs", Values: []string{"198.51.100.7"}, Do: "replace the addresses by it"},
 		},
 
