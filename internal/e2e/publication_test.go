@@ -96,6 +96,43 @@ zone "tenant.test" {
 	return net.JoinHostPort("127.0.0.1", port)
 }
 
+// startKnot does the same with Knot DNS.
+func startKnot(t *testing.T, key string, lines ...string) (addr string) {
+	t.Helper()
+	dir, port := t.TempDir(), freePort(t, "127.0.0.1")
+	for name, text := range map[string]string{
+		"tenant.test.zone": strings.Replace(tenantZone, "$TTL", "$ORIGIN tenant.test.\n$TTL", 1) + strings.Join(lines, "\n") + "\n",
+		"knot.conf": fmt.Sprintf(`
+server:
+  rundir: "%[1]s"
+  listen: 127.0.0.1@%[2]s
+database:
+  storage: "%[1]s"
+log:
+  - target: stderr
+    any: info
+key:
+  - id: mtasts-server
+    algorithm: hmac-sha256
+    secret: %[3]s
+acl:
+  - id: update
+    key: mtasts-server
+    action: update
+zone:
+  - domain: tenant.test
+    storage: "%[1]s"
+    acl: update
+`, dir, port, key),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nameServer(t, "knotd", "-c", filepath.Join(dir, "knot.conf"))
+	return net.JoinHostPort("127.0.0.1", port)
+}
+
 // startUnbound is a resolver that finds zones at those servers.
 func startUnbound(t *testing.T, zones map[string]string) (addr string) {
 	t.Helper()
@@ -228,16 +265,21 @@ listen = ["127.0.0.1:%s"]
 
 const testTSIG = "bXRhc3RzLXNlcnZlciB0ZXN0cyBrZXkgMDEyMzQ1Njc="
 
-// The records come into a zone of BIND's by dynamic update, beside those of others, and go
-// with the domain.
+// The records come into a zone by dynamic update, beside those of others, and go with the
+// domain.
 func TestPublishByUpdate(t *testing.T) {
-	bind := startBIND(t, testTSIG, `_mta-sts IN TXT "google-site-verification=1"`)
-	resolver := startUnbound(t, map[string]string{"tenant.test": bind})
+	t.Run("BIND", func(t *testing.T) { testPublishByUpdate(t, startBIND) })
+	t.Run("Knot", func(t *testing.T) { testPublishByUpdate(t, startKnot) })
+}
+
+func testPublishByUpdate(t *testing.T, start func(t *testing.T, key string, lines ...string) string) {
+	primary := start(t, testTSIG, `_mta-sts IN TXT "google-site-verification=1"`)
+	resolver := startUnbound(t, map[string]string{"tenant.test": primary})
 	s := publishing(t, "127.44.1.2", resolver, fmt.Sprintf(`
 [dns.update]
 server = %q
 key = { name = "mtasts-server", secret = %q }
-`, bind, testTSIG))
+`, primary, testTSIG))
 	s.write("policies/a.toml", tenantTable("mx1.tenant.test"))
 	p := s.start()
 	const other = "google-site-verification=1"
@@ -268,7 +310,7 @@ key = { name = "mtasts-server", secret = %q }
 	eventually(t, "the policy host's record is gone", func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		m, _, err := new(dns.Client).ExchangeContext(ctx, new(dns.Msg).SetQuestion("mta-sts.tenant.test.", dns.TypeA), bind)
+		m, _, err := new(dns.Client).ExchangeContext(ctx, new(dns.Msg).SetQuestion("mta-sts.tenant.test.", dns.TypeA), primary)
 		if err == nil && len(m.Answer) > 0 {
 			err = fmt.Errorf("%v", m.Answer)
 		}
