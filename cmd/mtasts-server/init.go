@@ -64,7 +64,7 @@ func nameServers(args []string) ([]string, error) {
 		} else if addr, err := netip.ParseAddrPort(arg); err == nil {
 			servers = append(servers, addr.String())
 		} else {
-			return nil, fmt.Errorf("resolver %q is no address: write 192.0.2.53 or [2001:db8::53]:53", arg)
+			return nil, fmt.Errorf("--resolver %q is no address: write 192.0.2.53 or [2001:db8::53]:53", arg)
 		}
 	}
 	return servers, nil

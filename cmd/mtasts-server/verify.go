@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"maps"
-	"net/netip"
 	"os"
 	"slices"
 	"time"
@@ -60,7 +59,7 @@ func newVerify() *cobra.Command {
 	fs.BoolVar(&f.json, "json", false, "the same as --format json")
 	fs.BoolVar(&f.strict, "strict", false, "let warnings fail too")
 	fs.BoolVar(&f.noMX, "no-mx", false, "do not connect to MX hosts")
-	fs.StringArrayVar(&f.resolvers, "resolver", nil, "`address` of a recursive name server, again for more (default: the system's)")
+	fs.StringArrayVar(&f.resolvers, "resolver", nil, "`address` of a recursive name server, again for more (default: as configured, else the system's)")
 	fs.DurationVar(&f.timeout, "timeout", 0, "how long one policy host or MX host may take (default 60s and 30s)")
 	fs.IntVar(&f.parallel, "parallel", 16, "how many domains to look at at the same time")
 	fs.IntVar(&f.perTarget, "per-target", 2, "how many connections at the same time one address has to bear")
@@ -77,11 +76,11 @@ func verify(cmd *cobra.Command, f *verifyFlags, args []string) error {
 	if f.json {
 		f.format = "json"
 	}
-	checker, err := f.checker()
+	domains, wants, err := verifyDomains(cmd, f, args)
 	if err != nil {
 		return err
 	}
-	domains, wants, err := verifyDomains(cmd, args)
+	checker, err := f.checker()
 	if err != nil {
 		return err
 	}
@@ -122,15 +121,9 @@ func jobs(domains []string, wants map[string]app.Wanted) iter.Seq[sendercheck.Jo
 
 // checker builds what looks, or says what is wrong with the flags.
 func (f *verifyFlags) checker() (*sendercheck.Checker, error) {
-	for i, s := range f.resolvers {
-		addr, err := netip.ParseAddrPort(s)
-		if a, aerr := netip.ParseAddr(s); err != nil && aerr == nil {
-			addr, err = netip.AddrPortFrom(a, 53), nil
-		}
-		if err != nil {
-			return nil, usageError{fmt.Errorf("--resolver %q is no address", s)}
-		}
-		f.resolvers[i] = addr.String()
+	servers, err := nameServers(f.resolvers)
+	if err != nil {
+		return nil, usageError{err}
 	}
 	if f.parallel < 1 || f.parallel > maxParallel {
 		return nil, usageError{fmt.Errorf("--parallel must be from 1 to %d", maxParallel)}
@@ -140,7 +133,7 @@ func (f *verifyFlags) checker() (*sendercheck.Checker, error) {
 		return nil, err
 	}
 	c, err := sendercheck.New(sendercheck.Options{
-		Resolver: lookup.New(f.resolvers, nil), Roots: roots, HTTPSPort: f.httpsPort, SMTPPort: f.smtpPort, AllowPrivate: f.private,
+		Resolver: lookup.New(servers, nil), Roots: roots, HTTPSPort: f.httpsPort, SMTPPort: f.smtpPort, AllowPrivate: f.private,
 		SkipMX: f.noMX, Hello: f.hello, HTTPTimeout: f.timeout, SMTPTimeout: f.timeout, PerTarget: f.perTarget,
 	})
 	if err != nil {
@@ -171,7 +164,7 @@ func readRoots(file string) (*x509.CertPool, error) {
 
 // verifyDomains is which domains to look at, with what is meant for those of ours. No
 // configuration is needed where domains are named.
-func verifyDomains(cmd *cobra.Command, args []string) ([]string, map[string]app.Wanted, error) {
+func verifyDomains(cmd *cobra.Command, f *verifyFlags, args []string) ([]string, map[string]app.Wanted, error) {
 	domains := make([]string, len(args))
 	for i, arg := range args {
 		var err error
@@ -187,6 +180,11 @@ func verifyDomains(cmd *cobra.Command, args []string) ([]string, map[string]app.
 		return nil, nil, err
 	}
 	wants := v.Wants()
+	addProgress(cmd, v, wants)
+	if len(f.resolvers) == 0 {
+		f.resolvers = v.Resolvers()
+	}
+	f.private = f.private || v.Private()
 	if len(args) == 0 {
 		domains = slices.Sorted(maps.Keys(wants))
 	}

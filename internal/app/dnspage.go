@@ -130,3 +130,15 @@ func (a *announcer) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(descWaiting, prometheus.GaugeValue, float64(counts[s]), label)
 	}
 }
+
+// String is for people.
+func (p DNSProgress) String() string {
+	s := string(p.Next)
+	if p.Error != "" {
+		s += fmt.Sprintf(", which failed %s: %s", count(p.Failures, "time"), p.Error)
+	}
+	if !p.At.IsZero() && p.Failures > 0 {
+		s += "; tried again at " + p.At.UTC().Format(time.RFC3339)
+	}
+	return s
+}

@@ -61,3 +61,13 @@ func targets(p config.Preflight) (all []string) {
 	}
 	return append(all, p.Names...)
 }
+
+// Publishes reports whether the server publishes records in DNS.
+func (v *View) Publishes() bool { return v.snap.Settings.DNS.Publishes() }
+
+// Resolvers are the recursive name servers that the configuration names, "address:port";
+// none for those of the system.
+func (v *View) Resolvers() []string { return v.snap.Settings.DNS.Resolvers }
+
+// Private reports whether policy hosts may lead to private addresses.
+func (v *View) Private() bool { return v.snap.Settings.DNS.Private }

@@ -353,6 +353,11 @@ key = { name = "mtasts-server", secret = %q }
 		return nil
 	})
 	announces(t, resolver, "_mta-sts.tenant.test", foreign)
+	// The verb verify says so too, by what the running server tells it.
+	out, _ := exec.Command(s.bin, "verify", "--config", s.path("mtasts-server.toml"), "--no-mx", "--quiet").CombinedOutput() // it exits with 1
+	if !strings.Contains(string(out), "this server has not announced the id yet") {
+		t.Errorf("the verb verify says:\n%s", out)
+	}
 	p.stop()
 	text, err := os.ReadFile(s.path("mtasts-server.toml"))
 	if err != nil {
