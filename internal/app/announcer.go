@@ -173,7 +173,11 @@ func (a *announcer) drop(domain string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	t := a.tasks[domain]
-	if t == nil || t.running { // who works for it will find out
+	if t == nil {
+		return
+	}
+	if t.running { // who works for it looks again
+		t.touched = true
 		return
 	}
 	if t.index >= 0 {

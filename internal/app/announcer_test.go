@@ -280,6 +280,36 @@ func TestAnnounceEditMeanwhile(t *testing.T) {
 	})
 }
 
+// So does one that is taken back meanwhile: what is announced already is right again, and
+// what was seen is not what is served.
+func TestAnnounceEditTakenBackMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, t.TempDir(), config.DNS{})
+		r.serve("example.com", "one")
+		r.start()
+		defer r.end()
+		r.publish("example.com", "one")
+		time.Sleep(time.Minute)
+		r.want("published", "example.com > ", "example.com >one ")
+		looking, look := make(chan struct{}), make(chan error)
+		see := r.a.see
+		r.a.see = func(context.Context, string, []byte) error {
+			close(looking)
+			return <-look
+		}
+		r.publish("example.com", "two")
+		<-looking
+		r.a.see = see
+		r.publish("example.com", "one")
+		look <- nil
+		time.Sleep(24 * time.Hour)
+		r.want("the edit was taken back")
+		if a, _ := r.l.Announced("example.com"); short(a.ID) != "one" || len(r.a.tasks) != 0 {
+			t.Errorf("announced is %s, and to do %v", short(a.ID), r.a.tasks)
+		}
+	})
+}
+
 // What is kept although its configuration is broken goes on reporting to where it did.
 func TestAnnounceKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
