@@ -20,15 +20,18 @@ func TestInspector(t *testing.T) {
 		{"nothing forbids", lookuptest.Map{a: "", "CAA example.com.": "", "CAA com.": ""}, "", "", "", false},
 		{"it is allowed", lookuptest.Map{a: "", "CAA example.com.": `example.com. 300 IN CAA 0 issue "ca.example"`}, "", "", "", false},
 		{
-			"another CA is", lookuptest.Map{a: "", "CAA example.com.": `Example.com. 300 IN CAA 0 issue "other.example"`},
+			"another CA is",
+			lookuptest.Map{a: "", "CAA example.com.": `Example.com. 300 IN CAA 0 issue "other.example"`},
 			`CAA of Example.com allows only "other.example": add issue "ca.example"`, "example.com", "ca.example", false,
 		},
 		{
-			"by another method only", lookuptest.Map{a: `mta-sts.example.com. 300 IN CAA 0 issue "ca.example; validationmethods=dns-01"`},
+			"by another method only",
+			lookuptest.Map{a: `mta-sts.example.com. 300 IN CAA 0 issue "ca.example; validationmethods=dns-01"`},
 			`CAA of mta-sts.example.com allows "ca.example" only with validationmethods=dns-01: add http-01`, "", "", false,
 		},
 		{
-			"a property that no CA knows", lookuptest.Map{a: `mta-sts.example.com. 300 IN CAA 128 odd "x"`},
+			"a property that no CA knows",
+			lookuptest.Map{a: `mta-sts.example.com. 300 IN CAA 128 odd "x"`},
 			`CAA of mta-sts.example.com has the critical property "odd", which no CA knows: remove it`, "", "", false,
 		},
 		{"nobody knows", lookuptest.Map{a: "SERVFAIL"}, "", "", "", true},

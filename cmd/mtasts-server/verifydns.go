@@ -37,4 +37,3 @@ func addProgress(cmd *cobra.Command, v *app.View, wants map[string]app.Wanted) {
 		}
 	}
 }
-
