@@ -220,7 +220,7 @@ var catalogue = map[string]entry{
 		"give the server a certificate for mta-sts.$, to be chosen by the server name (SNI)",
 	},
 	PolicyTLSOld: {
-		Error, tlsrpt.STSPolicyFetchError, "RFC 8461 §7.2", "the policy host speaks versions of TLS below 1.2 only",
+		Error, tlsrpt.STSPolicyFetchError, "RFC 9325 §3.1.1", "the policy host speaks versions of TLS below 1.2 only",
 		"have the server speak TLS 1.2 and 1.3",
 	},
 	PolicyCertName: {
