@@ -23,7 +23,7 @@ reports go. It changes nothing. Domains may be anybody's; without arguments it l
 are configured, and compares those with what is meant.
 
 What could not be looked at, as when this machine may not connect to port 25, is said
-to be unknown, never good.
+to be unknown, never good. All findings, by their codes, stand in docs/findings.md.
 
 Exit status: 0 all fine, 1 errors or something unknown (with --strict: or warnings),
 2 wrong usage.`

@@ -19,6 +19,7 @@ type sarifText struct {
 type sarifRule struct {
 	ID         string            `json:"id"`
 	Short      sarifText         `json:"shortDescription"`
+	Help       sarifText         `json:"help"`
 	Default    map[string]string `json:"defaultConfiguration"`
 	Properties map[string]string `json:"properties"`
 }
@@ -66,7 +67,7 @@ func newVerifySARIF(out *stickyWriter) *verifySARIF {
 		if r.Result != "" {
 			properties["result-type"] = string(r.Result)
 		}
-		rules = append(rules, sarifRule{r.Code, sarifText{r.Text}, map[string]string{"level": sarifLevel(r.Severity)}, properties})
+		rules = append(rules, sarifRule{r.Code, sarifText{r.Text}, sarifText{r.Fix}, map[string]string{"level": sarifLevel(r.Severity)}, properties})
 	}
 	fmt.Fprint(out, `{
   "$schema": "https://json.schemastore.org/sarif-2.1.0.json",

@@ -20,16 +20,15 @@ const (
 )
 
 // certCodes are the findings about a certificate, at a policy host or at an MX host.
-type certCodes struct{ name, expired, untrusted, soon, old, failed string }
+type certCodes struct{ name, expired, untrusted, soon string }
 
-// shakeHands does the handshake as a sender does (RFC 8461 §7), and says what is wrong
-// with the certificate. It does not stop at the first fault. An error is a handshake
-// that came to no certificate.
+// shakeHands does the handshake as a sender does (RFC 8461 §7). The certificate is left
+// to judge, which does not stop at the first fault.
 func shakeHands(ctx context.Context, conn net.Conn, host string) (*tls.Conn, error) {
 	t := tls.Client(conn, &tls.Config{
 		ServerName:         host,
 		MinVersion:         tls.VersionTLS12,
-		InsecureSkipVerify: true, // judge looks at all there is, not at the first fault
+		InsecureSkipVerify: true, // until judge has looked
 	})
 	return t, t.HandshakeContext(ctx)
 }

@@ -3,6 +3,6 @@
 // RFC 8460 §4.3. It changes nothing anywhere. The verbs verify and records ask it, and
 // publication, before an id is announced.
 //
-// A look first gathers what is there, each part by itself, then judges it: codes.go has
+// A look first gathers what is there, each part by itself, then judges it: catalogue.go has
 // all findings. What could not be looked at is never called good.
 package sendercheck

@@ -29,10 +29,7 @@ const (
 	slowAnswer = 2 * time.Second
 )
 
-var hostCerts = certCodes{
-	name: PolicyCertName, expired: PolicyCertExpired, untrusted: PolicyCertUntrusted, soon: PolicyCertExpiresSoon,
-	old: PolicyTLSOld, failed: PolicyTLSFailed,
-}
+var hostCerts = certCodes{PolicyCertName, PolicyCertExpired, PolicyCertUntrusted, PolicyCertExpiresSoon}
 
 // fetch gets the policy from one address.
 func (c *Checker) fetch(ctx context.Context, host string, addr netip.Addr) Fetch {

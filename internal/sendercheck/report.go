@@ -40,7 +40,7 @@ func Verdicts() []Verdict {
 
 // Finding is one thing that a domain's owner should know.
 type Finding struct {
-	Code      string            `json:"code"` // see codes.go; stable
+	Code      string            `json:"code"` // see docs/findings.md; stable
 	Severity  Severity          `json:"severity"`
 	Result    tlsrpt.ResultType `json:"result_type,omitempty"` // as a sender would report it
 	Subject   string            `json:"subject"`               // the name that it is about

@@ -24,9 +24,7 @@ const (
 
 type certificate = x509.Certificate
 
-var mxCerts = certCodes{
-	name: MXCertName, expired: MXCertExpired, untrusted: MXCertUntrusted, soon: MXCertExpiresSoon, old: MXTLSOld, failed: MXTLSFailed,
-}
+var mxCerts = certCodes{MXCertName, MXCertExpired, MXCertUntrusted, MXCertExpiresSoon}
 
 // The stages of a probe.
 const (
@@ -108,7 +106,7 @@ func (r *Run) session(ctx context.Context, p *Probe) *smtpSession {
 	conn, err := r.c.dial(connecting, p.Addr, r.c.smtp)
 	if err != nil {
 		code := dialCode(err, MXAddressRefused, MXNoRoute, MXNotProbed, MXNotProbed)
-		if code == MXNotProbed && ctx.Err() == nil {
+		if code == MXNotProbed && !errors.Is(ctx.Err(), context.Canceled) {
 			r.port25.failed(p.Addr)
 		}
 		p.fail(code, dialEvidence(err))
