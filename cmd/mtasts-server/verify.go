@@ -19,8 +19,8 @@ import (
 
 const verifyLong = `verify looks at domains as a sending mail server does: the TXT record, the policy
 from every address of its host, each MX host over SMTP with STARTTLS, DANE, and where
-reports go. It changes nothing. Domains may be anybody's; without arguments it looks at all that
-are configured, and compares those with what is meant.
+reports go. It changes nothing. Domains may be anybody's; without arguments it looks at
+all that are configured, and compares those with what is meant.
 
 What could not be looked at, as when this machine may not connect to port 25, is said
 to be unknown, never good. All findings, by their codes, stand in docs/findings.md.
