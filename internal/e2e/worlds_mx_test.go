@@ -19,6 +19,7 @@ var worldMX = []struct {
 }{
 	{name: "good"},
 	{name: "good2"},
+	{name: "far.away"},
 	{name: "expired", cert: "expired"},
 	{name: "early", cert: "early"},
 	{name: "othername", cert: "name"},

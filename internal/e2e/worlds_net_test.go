@@ -21,6 +21,7 @@ const (
 	nobody       = "127.44.100.9"
 	firstHost    = "127.44.100.1"
 	secondHost   = "127.44.100.2"
+	oursHost     = "127.44.100.3" // the program
 	mxPrefix     = "127.25.0."
 	worldReports = `_smtp._tls TXT "v=TLSRPTv1; rua=mailto:tlsrpt@reports.test"`
 )
@@ -32,6 +33,7 @@ type world struct {
 	// dns has lines in place of those that a healthy domain has at these names; "- name"
 	// leaves the name out. lame are names whose name servers refuse to speak of them.
 	dns, lame []string
+	noZone    bool // the domain does not exist
 
 	mx    []string // MX hosts, without .mx.test; nil for good
 	cert  string   // of the policy host, see policyCert
@@ -91,8 +93,7 @@ type internet struct {
 	roots    string // file
 }
 
-// startInternet starts all servers. ours are domains that the program serves at
-// oursHost, by their record.
+// startInternet starts all servers.
 func startInternet(t *testing.T, worlds []*world) *internet {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -121,7 +122,9 @@ func startInternet(t *testing.T, worlds []*world) *internet {
 			t.Fatalf("there are two worlds %s", w.name)
 		}
 		n.worlds[w.domain()] = w
-		zones[w.domain()] = w.zone()
+		if !w.noZone {
+			zones[w.domain()] = w.zone()
+		}
 	}
 	n.startPolicyHosts(t)
 	n.startDNS(t, worlds, zones)
@@ -190,6 +193,9 @@ func (n *internet) startPolicyHosts(t *testing.T) {
 	t.Helper()
 	configs := map[string]*tls.Config{}
 	for domain, w := range n.worlds {
+		if w.cert == "none" {
+			continue
+		}
 		cert, err := n.certificate(w.cert, "mta-sts."+domain)
 		if err != nil {
 			t.Fatal(err)

@@ -33,7 +33,6 @@ smtpd_peername_lookup = no
 smtpd_client_connection_count_limit = 0
 smtpd_client_connection_rate_limit = 0
 smtpd_tls_security_level = may
-smtpd_tls_key_file = %[1]s/key.pem
 `
 
 const postfixServices = `
@@ -76,16 +75,15 @@ func startPostfix(t *testing.T, hosts []postfixHost) {
 	master := ""
 	for i, h := range hosts {
 		cert := fmt.Sprintf("cert%d.pem", i)
-		write(cert, chainPEM(h.cert))
+		text, err := certPEM(h.cert)
+		must(err)
+		write(cert, text)
 		master += fmt.Sprintf("%s:25 inet n - n - - smtpd -o smtpd_tls_cert_file=%s", h.addr, filepath.Join(dir, cert))
 		for _, o := range h.options {
 			master += " -o " + o
 		}
 		master += "\n"
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(hosts[0].cert.PrivateKey)
-	must(err)
-	write("key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
 	write("etc/main.cf", fmt.Sprintf(postfixMain, dir))
 	write("etc/master.cf", master+strings.TrimPrefix(postfixServices, "\n"))
 	etc := filepath.Join(dir, "etc")
@@ -115,11 +113,13 @@ func startPostfix(t *testing.T, hosts []postfixHost) {
 	}
 }
 
-// chainPEM is a certificate with its chain.
-func chainPEM(cert tls.Certificate) string {
-	var text []byte
+// certPEM is a key, and its certificate with the chain, as Postfix takes them from one
+// file.
+func certPEM(cert tls.Certificate) (string, error) {
+	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})
 	for _, der := range cert.Certificate {
 		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
 	}
-	return string(text)
+	return string(text), err
 }
