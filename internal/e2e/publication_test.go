@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -72,26 +74,34 @@ ns1 IN A 127.0.0.1
 // startBIND serves tenant.test, with more lines, and lets who has the key change it.
 func startBIND(t *testing.T, key string, lines ...string) (addr string) {
 	t.Helper()
+	return startNamed(t, fmt.Sprintf("key \"mtasts-server\" { algorithm hmac-sha256; secret %q; };", key),
+		"update-policy { grant mtasts-server subdomain tenant.test. TXT CNAME A AAAA; };",
+		map[string]string{"tenant.test": tenantZone + strings.Join(lines, "\n") + "\n"})
+}
+
+// startNamed serves zones, and refuses to speak of others. keys and policy are of its
+// configuration: who there is, and who may change a zone.
+func startNamed(t *testing.T, keys, policy string, zones map[string]string) (addr string) {
+	t.Helper()
 	dir, port := t.TempDir(), freePort(t, "127.0.0.1")
 	must := func(err error) {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	must(os.WriteFile(filepath.Join(dir, "tenant.zone"), []byte(tenantZone+strings.Join(lines, "\n")+"\n"), 0o666))
-	must(os.WriteFile(filepath.Join(dir, "named.conf"), fmt.Appendf(nil, `
-key "mtasts-server" { algorithm hmac-sha256; secret "%s"; };
+	conf := fmt.Sprintf(`%s
 options {
 	directory "%s"; pid-file none; session-keyfile none;
 	listen-on port %s { 127.0.0.1; }; listen-on-v6 { none; };
 	recursion no; dnssec-validation no; notify no;
 };
 controls { };
-zone "tenant.test" {
-	type primary; file "tenant.zone";
-	update-policy { grant mtasts-server subdomain tenant.test. TXT CNAME A AAAA; };
-};
-`, key, dir, port), 0o644))
+`, keys, dir, port)
+	for _, zone := range slices.Sorted(maps.Keys(zones)) {
+		must(os.WriteFile(filepath.Join(dir, zone+".zone"), []byte(zones[zone]), 0o666))
+		conf += fmt.Sprintf("zone %q { type primary; file %q; %s };\n", zone, zone+".zone", policy)
+	}
+	must(os.WriteFile(filepath.Join(dir, "named.conf"), []byte(conf), 0o644))
 	nameServer(t, "named", "-g", "-c", filepath.Join(dir, "named.conf"))
 	return net.JoinHostPort("127.0.0.1", port)
 }

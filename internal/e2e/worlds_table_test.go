@@ -1,0 +1,106 @@
+package e2e_test
+
+import "strings"
+
+// allWorlds are the worlds, but for those of domains that the program serves.
+func allWorlds() []*world {
+	var all []*world
+	for _, some := range [][]*world{healthyWorlds(), recordWorlds(), hostWorlds(), answerWorlds(), policyWorlds(), mxWorlds(), tlsrptWorlds()} {
+		all = append(all, some...)
+	}
+	return all
+}
+
+func healthyWorlds() []*world {
+	return []*world{
+		{name: "healthy"},
+		{name: "healthy-testing", body: policyText("testing")},
+		{name: "healthy-two-mx", mx: []string{"good", "good2"}},
+		{name: "healthy-two-hosts", dns: []string{"mta-sts A " + firstHost, "mta-sts A " + secondHost}},
+		{name: "healthy-alias", dns: []string{"mta-sts CNAME sts", "sts A " + firstHost, "_mta-sts CNAME record", `record TXT "v=STSv1; id=1;"`}},
+		{name: "healthy-split-record", dns: []string{`_mta-sts TXT "v=STSv1; " "id=20261125" "T0000;"`}},
+		{name: "healthy-wildcard-mx", body: policyText("enforce", "*")},
+		// Unusual, and no more than worth a note.
+		{name: "mode-none", body: policyText("none")},
+		{name: "withdrawn", body: policyText("none"), dns: []string{"- _mta-sts"}},
+		{name: "mx-null", dns: []string{"@ MX 0 ."}},
+		{name: "mx-implicit", dns: []string{"@ A " + mxPrefix + "201"}, body: "version: STSv1\nmode: enforce\nmax_age: 1209600\nmx: " + implicitMX + "\n"},
+	}
+}
+
+// recordWorlds have trouble with the _mta-sts record.
+func recordWorlds() []*world {
+	record := func(name, txt string, want ...string) *world {
+		return &world{name: name, dns: []string{"_mta-sts TXT " + txt}, want: want}
+	}
+	return []*world{
+		{name: "absent.healthy", noZone: true, want: []string{"domain-missing", "not-published"}},
+		{name: "nothing", dns: []string{"- _mta-sts", "- mta-sts", "- _smtp._tls"}, want: []string{"not-published"}},
+		{name: "record-nxdomain", dns: []string{"- _mta-sts"}, want: []string{"record-missing"}},
+		{name: "record-nodata", dns: []string{"- _mta-sts", `x._mta-sts TXT ""`}, want: []string{"record-missing"}},
+		{name: "record-servfail", dns: []string{"- _mta-sts"}, lame: []string{"_mta-sts"}, want: []string{"record-unknown"}},
+		{name: "all-servfail", lame: []string{"@"}, want: []string{"record-unknown", "policy-host-unknown", "mx-unknown", "tlsrpt-unknown"}},
+		{name: "record-loop", dns: []string{"_mta-sts CNAME x", "x CNAME _mta-sts"}, want: []string{"record-alias-loop"}},
+		{name: "record-self", dns: []string{"_mta-sts CNAME _mta-sts"}, want: []string{"record-alias-loop"}},
+		{name: "record-dangling", dns: []string{"_mta-sts CNAME nothing"}, want: []string{"record-dangling"}},
+		{name: "record-dangling-far", dns: []string{"_mta-sts CNAME nothing.mx.test."}, want: []string{"record-dangling"}},
+		{name: "record-two", dns: []string{`_mta-sts TXT "v=STSv1; id=1;"`, `_mta-sts TXT "v=STSv1; id=2;"`}, want: []string{"record-multiple"}},
+		{name: "record-neighbour", dns: []string{`_mta-sts TXT "v=STSv1; id=1;"`, `_mta-sts TXT "v=spf1 -all"`}, want: []string{"record-neighbours"}},
+		{name: "record-other", dns: []string{`_mta-sts TXT "v=spf1 -all"`}, want: []string{"record-missing"}},
+		record("record-blank-first", `" v=STSv1; id=1;"`, "record-misspelt"),
+		record("record-blank-semicolon", `"v=STSv1 ; id=1;"`, "record-misspelt"),
+		record("record-lower-case", `"v=stsv1; id=1;"`, "record-misspelt"),
+		record("record-quoted", `"\"v=STSv1; id=1;\""`, "record-misspelt"),
+		record("record-no-id", `"v=STSv1;"`, "record-invalid"),
+		record("record-bad-id", `"v=STSv1; id=2026-11-25;"`, "record-invalid"),
+		record("record-empty-id", `"v=STSv1; id=;"`, "record-invalid"),
+		record("record-long-id", `"v=STSv1; id=`+strings.Repeat("1", 33)+`;"`, "record-invalid"),
+		record("record-two-ids", `"v=STSv1; id=1; id=2;"`, "record-two-ids"),
+	}
+}
+
+// hostWorlds have trouble on the way to the policy.
+func hostWorlds() []*world {
+	host := func(name string, lines []string, want ...string) *world {
+		return &world{name: name, dns: lines, want: want}
+	}
+	cert := func(name, kind, want string) *world {
+		return &world{name: name, cert: kind, want: []string{want}}
+	}
+	return []*world{
+		host("host-nxdomain", []string{"- mta-sts"}, "policy-host-missing"),
+		host("host-no-address", []string{`mta-sts TXT "here"`}, "policy-host-missing"),
+		host("host-dangling", []string{"mta-sts CNAME nothing.mx.test."}, "policy-host-missing"),
+		host("host-loop", []string{"mta-sts CNAME x", "x CNAME mta-sts"}, "policy-host-alias-loop"),
+		{name: "host-servfail", dns: []string{"- mta-sts"}, lame: []string{"mta-sts"}, want: []string{"policy-host-unknown"}},
+		host("host-refuses", []string{"mta-sts A " + nobody}, "policy-connect-failed"),
+		host("host-one-down", []string{"mta-sts A " + firstHost, "mta-sts A " + nobody}, "policy-connect-failed"),
+		host("host-v6-down", []string{"mta-sts A " + firstHost, "mta-sts AAAA ::1"}, "policy-connect-failed"),
+		host("host-v6-only", []string{"mta-sts AAAA ::1"}, "policy-connect-failed"),
+		cert("cert-expired", "expired", "policy-cert-expired"),
+		cert("cert-early", "early", "policy-cert-expired"),
+		cert("cert-soon", "soon", "policy-cert-expires-soon"),
+		cert("cert-name", "name", "policy-cert-name"),
+		cert("cert-common-name", "common name", "policy-cert-name"),
+		cert("cert-wildcard", "wildcard", "policy-cert-name"),
+		cert("cert-untrusted", "untrusted", "policy-cert-untrusted"),
+		cert("cert-self-signed", "self-signed", "policy-cert-untrusted"),
+		cert("cert-no-chain", "no chain", "policy-cert-untrusted"),
+		cert("host-old-tls", "old TLS", "policy-tls-old"),
+		cert("host-no-cert", "none", "policy-tls-failed"),
+	}
+}
+
+// tlsrptWorlds have trouble with the _smtp._tls record.
+func tlsrptWorlds() []*world {
+	reports := func(name string, want string, lines ...string) *world {
+		return &world{name: name, dns: lines, want: []string{want}}
+	}
+	return []*world{
+		reports("tlsrpt-missing", "tlsrpt-missing", "- _smtp._tls"),
+		reports("tlsrpt-two", "tlsrpt-multiple", worldReports, `_smtp._tls TXT "v=TLSRPTv1; rua=mailto:a@reports.test"`),
+		reports("tlsrpt-no-rua", "tlsrpt-invalid", `_smtp._tls TXT "v=TLSRPTv1;"`),
+		reports("tlsrpt-no-scheme", "tlsrpt-invalid", `_smtp._tls TXT "v=TLSRPTv1; rua=tlsrpt@reports.test"`),
+		{name: "tlsrpt-servfail", dns: []string{"- _smtp._tls"}, lame: []string{"_smtp._tls"}, want: []string{"tlsrpt-unknown"}},
+	}
+}
