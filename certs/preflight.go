@@ -181,16 +181,7 @@ func (p *preflight) addresses(ctx context.Context, name string, all bool) (addrs
 		if a, err = p.dns.Lookup(ctx, name, kind); err != nil || !a.Exists {
 			return addrs, a, err
 		}
-		for _, rr := range a.Records {
-			var addr netip.Addr
-			switch rr := rr.(type) {
-			case *dns.A:
-				addr, _ = netip.AddrFromSlice(rr.A)
-			case *dns.AAAA:
-				addr, _ = netip.AddrFromSlice(rr.AAAA)
-			}
-			addrs = append(addrs, addr.Unmap())
-		}
+		addrs = append(addrs, a.Addresses()...)
 	}
 	return addrs, a, nil
 }

@@ -3,7 +3,6 @@ package dnsrecords
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -151,15 +150,8 @@ func addresses(ctx context.Context, r *lookup.Resolver, name string) ([]string, 
 		if err != nil {
 			return nil, err
 		}
-		for _, rr := range a.Records {
-			var addr netip.Addr
-			switch rr := rr.(type) {
-			case *dns.A:
-				addr, _ = netip.AddrFromSlice(rr.A)
-			case *dns.AAAA:
-				addr, _ = netip.AddrFromSlice(rr.AAAA)
-			}
-			all = append(all, addr.Unmap().String())
+		for _, addr := range a.Addresses() {
+			all = append(all, addr.String())
 		}
 	}
 	return all, nil

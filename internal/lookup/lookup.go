@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -74,6 +75,22 @@ type Answer struct {
 	Aliases   []string      // names that were aliases on the way from the name asked for, which is the first
 	Authentic bool          // the name server says that DNSSEC proves all of it (RFC 6840 §5.7)
 	TTL       time.Duration // the shortest on the way, at most some minutes
+}
+
+// Addresses are those of the records, which are A or AAAA.
+func (a Answer) Addresses() []netip.Addr {
+	var addrs []netip.Addr
+	for _, rr := range a.Records {
+		var addr netip.Addr
+		switch rr := rr.(type) {
+		case *dns.A:
+			addr, _ = netip.AddrFromSlice(rr.A)
+		case *dns.AAAA:
+			addr, _ = netip.AddrFromSlice(rr.AAAA)
+		}
+		addrs = append(addrs, addr.Unmap())
+	}
+	return addrs
 }
 
 // RcodeError is a name server that answers, and does not say what there is.

@@ -139,16 +139,7 @@ func (c *Checker) addresses(ctx context.Context, host string) (addrs []netip.Add
 		}
 		n.exists = n.exists || a.Exists
 		n.aliases = wayOf(a)
-		for _, rr := range a.Records {
-			var addr netip.Addr
-			switch rr := rr.(type) {
-			case *dns.A:
-				addr, _ = netip.AddrFromSlice(rr.A)
-			case *dns.AAAA:
-				addr, _ = netip.AddrFromSlice(rr.AAAA)
-			}
-			addrs = append(addrs, addr.Unmap())
-		}
+		addrs = append(addrs, a.Addresses()...)
 	}
 	slices.SortFunc(addrs, netip.Addr.Compare)
 	return slices.Compact(addrs), n, errors.Join(errs[:]...)
