@@ -58,8 +58,8 @@ const rootLong = `mtasts-server serves the MTA-STS policies (RFC 8461) of one do
 hundred thousand: over HTTPS, from TOML files, with certificates that it obtains
 and renews itself.
 
-A policy is written in TOML, checked, published, and one day withdrawn. An edit
-that is not valid changes nothing that is being served.
+A policy is written in TOML, checked, published, announced in DNS, and one day
+withdrawn. An edit that is not valid changes nothing that is being served.
 
 Begin with the examples:
 
