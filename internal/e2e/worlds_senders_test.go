@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	foxcpp "github.com/foxcpp/go-mtasts"
 	"github.com/mjl-/adns"
 	moxdns "github.com/mjl-/mox/dns"
 	mox "github.com/mjl-/mox/mtasts"
@@ -30,6 +31,21 @@ var otherReadings = map[string]map[string]reading{
 	"mox": {
 		"record-blank-semicolon": {true, blankBeforeSemicolon},
 		"record-two-ids":         {false, "a field that stands twice makes the record invalid"},
+	},
+	"go-mtasts": { // of maddy
+		"record-blank-first":     {true, "blanks are let pass everywhere between fields, also before the first"},
+		"record-blank-semicolon": {true, blankBeforeSemicolon},
+		"record-bad-id":          {true, idUnread},
+		"record-long-id":         {true, idUnread},
+		"record-neighbour":       {false, "any other TXT record beside it makes the record count as none; RFC 8461 §3.1 discards the others first"},
+		"media-type-html":        {false, mediaTypeRead},
+		"media-type-octets":      {false, mediaTypeRead},
+		"media-type-none":        {false, mediaTypeRead},
+		"too-large":              {true, noLimit},
+		"much-too-large":         {true, noLimit},
+		"max-age-huge":           {true, "max_age may have any number of digits"},
+		"mx-dot":                 {true, mxUnread},
+		"extension":              {false, "a second colon in a line makes the policy invalid"},
 	},
 	"postfix-mta-sts-resolver": {
 		"record-blank-semicolon": {true, blankBeforeSemicolon},
@@ -44,15 +60,17 @@ var otherReadings = map[string]map[string]reading{
 		"max-age-too-large":      {false, "max_age above 31557600 makes the policy invalid"},
 		"blank-line":             {true, "lines without a colon are skipped"},
 		"comment":                {true, "lines without a colon are skipped"},
-		"mx-dot":                 {true, "mx are not looked at before they are compared with a host"},
+		"mx-dot":                 {true, mxUnread},
 	},
 }
 
 // Reasons that several have in common.
 const (
-	blankBeforeSemicolon = `a blank before the first ";" is let pass, as the ABNF has it; the text discards such records`
+	blankBeforeSemicolon = `a blank before the first ";" is let pass, as the ABNF has it; the text discards such records among others (erratum 6285)`
 	idUnread             = "any id does"
-	mediaTypeRead        = "any media type but text/plain is refused, as RFC 8461 §3.3 asks; we tell the owner, and go on"
+	mxUnread             = "mx are not looked at before they are compared with a host"
+	noLimit              = "a policy may be as long as it likes"
+	mediaTypeRead        = "any media type but text/plain is refused, as RFC 8461 §3.2 asks; we tell the owner, and go on"
 )
 
 type reading struct {
@@ -77,7 +95,7 @@ func compareSenders(t *testing.T, resolver, roots string, worlds []*world, found
 	t.Helper()
 	slow := domainsOf(worlds, func(w *world) bool { return w.slow })
 	fast := domainsOf(worlds, func(w *world) bool { return !w.slow })
-	for name, get := range map[string]sender{"mox": moxGets, "postfix-mta-sts-resolver": postfixGets} {
+	for name, get := range map[string]sender{"mox": moxGets, "go-mtasts": foxcppGets, "postfix-mta-sts-resolver": postfixGets} {
 		t.Run(name, func(t *testing.T) {
 			failed := get(t, resolver, roots, senderPatience, fast)
 			maps.Copy(failed, get(t, resolver, roots, shortPatience, slow))
@@ -106,21 +124,8 @@ func compareSenders(t *testing.T, resolver, roots string, worlds []*world, found
 // dialerAt connects to hosts as a resolver knows them.
 func dialerAt(resolver string) *net.Dialer { return &net.Dialer{Resolver: resolverAt(resolver)} }
 
-// moxGets is mox.
-func moxGets(t *testing.T, resolver, roots string, patience time.Duration, domains []string) map[string]string {
-	pem, err := os.ReadFile(roots)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(pem)
-	was := mox.HTTPClient.Transport
-	mox.HTTPClient.Transport = &http.Transport{DialContext: dialerAt(resolver).DialContext, TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}
-	defer func() { mox.HTTPClient.Transport = was }()
-	log := slog.New(slog.DiscardHandler)
-	dns := moxdns.StrictResolver{Log: log, Resolver: &adns.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, resolver)
-	}}}
+// getAll asks for the policies of domains at the same time.
+func getAll(t *testing.T, patience time.Duration, domains []string, get func(ctx context.Context, domain string) error) map[string]string {
 	failed := map[string]string{}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -128,10 +133,7 @@ func moxGets(t *testing.T, resolver, roots string, patience time.Duration, domai
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			name, err := moxdns.ParseDomain(domain)
-			if err == nil {
-				_, _, _, err = mox.Get(ctx, log, dns, name)
-			}
+			err := get(ctx, domain)
 			mu.Lock()
 			defer mu.Unlock()
 			if failed[domain] = ""; err != nil {
@@ -141,6 +143,49 @@ func moxGets(t *testing.T, resolver, roots string, patience time.Duration, domai
 	}
 	wg.Wait()
 	return failed
+}
+
+// transportAt finds hosts as a resolver knows them, and trusts roots.
+func transportAt(t *testing.T, resolver, roots string) *http.Transport {
+	t.Helper()
+	pem, err := os.ReadFile(roots)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(pem)
+	return &http.Transport{DialContext: dialerAt(resolver).DialContext, TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}
+}
+
+// moxGets is mox.
+func moxGets(t *testing.T, resolver, roots string, patience time.Duration, domains []string) map[string]string {
+	was := mox.HTTPClient.Transport
+	mox.HTTPClient.Transport = transportAt(t, resolver, roots)
+	defer func() { mox.HTTPClient.Transport = was }()
+	log := slog.New(slog.DiscardHandler)
+	dns := moxdns.StrictResolver{Log: log, Resolver: &adns.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, resolver)
+	}}}
+	return getAll(t, patience, domains, func(ctx context.Context, domain string) error {
+		name, err := moxdns.ParseDomain(domain)
+		if err == nil {
+			_, _, _, err = mox.Get(ctx, log, dns, name)
+		}
+		return err
+	})
+}
+
+// foxcppGets is go-mtasts, as maddy uses it.
+func foxcppGets(t *testing.T, resolver, roots string, patience time.Duration, domains []string) map[string]string {
+	was := http.DefaultTransport
+	http.DefaultTransport = transportAt(t, resolver, roots)
+	defer func() { http.DefaultTransport = was }()
+	cache := foxcpp.NewFSCache(t.TempDir())
+	cache.Resolver = resolverAt(resolver)
+	return getAll(t, patience, domains, func(ctx context.Context, domain string) error {
+		_, err := cache.Get(ctx, domain)
+		return err
+	})
 }
 
 // postfixGets is postfix-mta-sts-resolver.
