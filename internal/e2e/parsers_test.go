@@ -258,7 +258,7 @@ func parsePostfix(t *testing.T, p *program, records map[string]string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	proxy := newProxy(t, p.https)
+	proxy := newProxy(t, func(string) (net.Conn, error) { return net.Dial("tcp", p.https) })
 	cmd := exec.Command(python, "testdata/postfix_resolver.py")
 	cmd.Env = []string{"https_proxy=" + proxy.URL, "SSL_CERT_FILE=" + p.rootFile(), "PATH=/usr/bin:/bin"}
 	cmd.Stdin = bytes.NewReader(input)
@@ -298,17 +298,17 @@ func parsePostfix(t *testing.T, p *program, records map[string]string) {
 	}
 }
 
-// proxy is an HTTP proxy that connects everybody to one address, whatever is asked for.
+// proxy is an HTTP proxy that connects to hosts as dial does.
 type proxy struct {
 	*httptest.Server
-	to string
+	dial func(host string) (net.Conn, error)
 
 	mu    sync.Mutex
 	hosts map[string]bool
 }
 
-func newProxy(t *testing.T, to string) *proxy {
-	x := &proxy{to: to, hosts: make(map[string]bool)}
+func newProxy(t *testing.T, dial func(host string) (net.Conn, error)) *proxy {
+	x := &proxy{dial: dial, hosts: make(map[string]bool)}
 	x.Server = httptest.NewServer(x)
 	t.Cleanup(x.Close)
 	return x
@@ -328,7 +328,7 @@ func (x *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.mu.Lock()
 	x.hosts[r.Host] = true
 	x.mu.Unlock()
-	server, err := net.Dial("tcp", x.to)
+	server, err := x.dial(r.Host)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"mtasts-server/internal/sendercheck/sendertest"
 )
@@ -57,25 +58,26 @@ func answerWorlds() []*world {
 		answer("status-404", status(404, ""), "policy-status"),
 		answer("status-500", status(500, ""), "policy-status"),
 		answer("status-204", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, "policy-status"),
-		answer("media-type-html", typed("text/html"), "policy-media-type"),
-		answer("media-type-octets", typed("application/octet-stream"), "policy-media-type"),
-		answer("media-type-none", typed(""), "policy-media-type"),
+		answer("media-type-html", typed("text/html"), "warning policy-media-type"),
+		answer("media-type-octets", typed("application/octet-stream"), "warning policy-media-type"),
+		answer("media-type-none", typed(""), "warning policy-media-type"),
 		answer("too-large", sendertest.Text(policyText("enforce")+strings.Repeat("x: y\r\n", 11_000)), "policy-too-large"),
-		answer("endless", func(w http.ResponseWriter, _ *http.Request) {
-			for {
-				if _, err := io.WriteString(w, "mx: good.mx.test\r\n"); err != nil {
-					return
-				}
-			}
-		}, "policy-too-large"),
+		answer("much-too-large", sendertest.Text(policyText("enforce")+strings.Repeat("x: y\r\n", 1<<20)), "policy-too-large"),
 		answer("broken-off", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1000")
 			_, _ = io.WriteString(w, policyText("enforce"))
 		}, "policy-http-failed"),
 		{name: "slow-body", slow: true, serve: hanging("version: STSv1\r\n"), want: []string{"policy-timeout"}},
 		{name: "slow-head", slow: true, serve: hanging(""), want: []string{"policy-timeout"}},
-		{name: "two-bodies", dns: both, serve: second(sendertest.Text(policyText("testing"))), want: []string{"policy-differs"}},
-		{name: "one-of-two-404", dns: both, serve: second(http.NotFound), want: []string{"policy-status"}},
+		// Who has no record and serves something else does not mean to have a policy.
+		{name: "web-server", dns: []string{"- _mta-sts"}, body: "<!DOCTYPE html>\n<html><body>welcome</body></html>\n", want: []string{"warning not-published"}},
+		{name: "web-server-404", dns: []string{"- _mta-sts"}, serve: http.NotFound, want: []string{"warning not-published"}},
+		answer("slow", func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(2500 * time.Millisecond) // longer than postfix-tlspol waits
+			sendertest.Text(policyText("enforce"))(w, r)
+		}, "warning policy-slow"),
+		{name: "two-bodies", dns: both, serve: second(sendertest.Text(policyText("testing"))), want: []string{"warning policy-differs"}},
+		{name: "one-of-two-404", chance: true, dns: both, serve: second(http.NotFound), want: []string{"policy-status"}},
 	}
 }
 
@@ -98,12 +100,12 @@ func policyWorlds() []*world {
 		policy("no-max-age", head+tail, "policy-invalid"),
 		policy("max-age-words", head+"max_age: 2 weeks\r\n"+tail, "policy-invalid"),
 		policy("max-age-huge", head+"max_age: 99999999999\r\n"+tail, "policy-invalid"),
-		policy("max-age-too-large", head+"max_age: 31557601\r\n"+tail, "policy-max-age"),
-		policy("max-age-short", head+"max_age: 3600\r\n"+tail, "policy-max-age"),
+		policy("max-age-too-large", head+"max_age: 31557601\r\n"+tail, "warning policy-max-age"),
+		policy("max-age-short", head+"max_age: 3600\r\n"+tail, "warning policy-max-age"),
 		policy("no-mx", head+"max_age: 1209600\r\n", "policy-invalid"),
 		policy("mx-dot", head+"max_age: 1209600\r\nmx: good.mx.test.\r\n", "policy-mx-dot"),
-		policy("two-modes", head+"mode: testing\r\nmax_age: 1209600\r\n"+tail, "policy-duplicate-field"),
-		policy("extension", good+"contact: mailto:a@b.test\r\n", "policy-extension"),
+		policy("two-modes", head+"mode: testing\r\nmax_age: 1209600\r\n"+tail, "warning policy-duplicate-field"),
+		policy("extension", good+"contact: mailto:a@b.test\r\n", "warning policy-extension"),
 		policy("equals-signs", strings.ReplaceAll(good, ": ", "="), "policy-invalid"),
 	}
 }
@@ -122,34 +124,34 @@ func mxWorlds() []*world {
 		{name: "mx-wildcard-two-labels", mx: []string{"far.away"}, body: policyText("enforce", "*"), want: []string{"mx-not-in-policy"}},
 		{name: "mx-none", dns: []string{"- @"}, want: []string{"mx-missing"}},
 		{name: "mx-address", dns: []string{"@ MX 10 127.25.0.1."}, want: []string{"mx-name-invalid"}},
-		{name: "mx-servfail", dns: []string{"@ MX 10 there"}, lame: []string{"there"}, body: "version: STSv1\nmode: enforce\nmax_age: 1209600\nmx: there.mx-servfail.test\n", want: []string{"mx-host-unknown", "dane-unknown"}},
+		{name: "mx-servfail", dns: []string{"@ MX 10 there"}, lame: []string{"there"}, body: "version: STSv1\nmode: enforce\nmax_age: 1209600\nmx: there.mx-servfail.test\n", want: []string{"unknown mx-host-unknown", "warning dane-unknown"}},
 		mx("nowhere", "mx-host-missing"),
 		mx("empty", "mx-host-missing"),
 		mx("loop", "mx-host-missing"),
-		mx("alias", "mx-alias", "mx-cert-name"),
-		mx("closed", "mx-not-probed"),
-		mx("half", "mx-not-probed", "mx-cert-name"),
-		mx("v6", "mx-not-probed"),
+		mx("alias", "warning mx-alias", "mx-cert-name"),
+		mx("closed", "unknown mx-not-probed"),
+		mx("half", "unknown mx-not-probed"),
+		mx("v6", "unknown mx-not-probed"),
 		mx("plain", "mx-no-starttls"),
 		mx("hidden", "mx-no-starttls"),
 		mx("refusing", "mx-starttls-refused"),
 		mx("garbage", "mx-starttls-refused"),
 		mx("nohandshake", "mx-tls-failed"),
-		mx("http", "mx-smtp-failed"),
-		mx("busy", "mx-refused"),
-		mx("nobanner", "mx-smtp-failed"),
+		mx("http", "unknown mx-smtp-failed"),
+		mx("busy", "unknown mx-refused"),
+		mx("nobanner", "unknown mx-smtp-failed"),
 		mx("oldtls", "mx-tls-old"),
 		mx("expired", "mx-cert-expired"),
 		mx("early", "mx-cert-expired"),
-		mx("soon", "mx-cert-expires-soon"),
+		mx("soon", "warning mx-cert-expires-soon"),
 		mx("othername", "mx-cert-name"),
 		mx("untrusted", "mx-cert-untrusted"),
 		mx("selfsigned", "mx-cert-untrusted"),
 		mx("nochain", "mx-cert-untrusted"),
-		slow("silent", "mx-smtp-failed"),
+		slow("silent", "unknown mx-smtp-failed"),
 		slow("hanging", "mx-starttls-refused"),
 		{name: "mx-one-of-two-plain", mx: []string{"good", "plain"}, want: []string{"mx-no-starttls"}},
 		{name: "mx-plain-testing", mx: []string{"plain"}, body: policyText("testing", "plain"), want: []string{"mx-no-starttls"}},
-		{name: "mx-plain-mode-none", mx: []string{"plain"}, body: policyText("none", "plain"), want: []string{"mx-no-starttls"}}, // a warning
+		{name: "mx-plain-mode-none", mx: []string{"plain"}, body: policyText("none", "plain"), want: []string{"warning mx-no-starttls"}}, // a warning
 	}
 }

@@ -54,7 +54,7 @@ const implicitMX = "mx-implicit.test"
 func (n *internet) startMX(t *testing.T) (zone string) {
 	t.Helper()
 	zone = "$TTL 60\n@ SOA ns1 hostmaster 1 3600 600 86400 60\n@ NS ns1\nns1 A 127.0.0.1\n" +
-		"closed A " + nobody + "\nhalf A " + nobody + "\nhalf A " + mxPrefix + "1\nempty TXT \"\"\nalias CNAME good\n" +
+		"closed A " + nobody + "\nhalf A " + nobody + "\nhalf A " + mxPrefix + "202\nempty TXT \"\"\nalias CNAME good\n" +
 		"v6 A " + mxPrefix + "200\nv6 AAAA ::1\nloop CNAME loop2\nloop2 CNAME loop\n"
 	var hosts []postfixHost
 	add := func(name, addr, kind string, options []string) {
@@ -70,6 +70,7 @@ func (n *internet) startMX(t *testing.T) (zone string) {
 		add(h.name+".mx.test", addr, h.cert, h.options)
 	}
 	add("v6.mx.test", mxPrefix+"200", "", nil)
+	add("half.mx.test", mxPrefix+"202", "", nil)
 	add(implicitMX, mxPrefix+"201", "", nil)
 	startPostfix(t, hosts)
 	cert, err := n.certificate("", "any.mx.test")

@@ -21,7 +21,6 @@ const (
 	nobody       = "127.44.100.9"
 	firstHost    = "127.44.100.1"
 	secondHost   = "127.44.100.2"
-	oursHost     = "127.44.100.3" // the program
 	mxPrefix     = "127.25.0."
 	worldReports = `_smtp._tls TXT "v=TLSRPTv1; rua=mailto:tlsrpt@reports.test"`
 )
@@ -33,15 +32,17 @@ type world struct {
 	// dns has lines in place of those that a healthy domain has at these names; "- name"
 	// leaves the name out. lame are names whose name servers refuse to speak of them.
 	dns, lame []string
-	noZone    bool // the domain does not exist
+	base      []string // what a healthy domain has, where that is not the same everywhere
+	noZone    bool     // the domain does not exist
 
 	mx    []string // MX hosts, without .mx.test; nil for good
 	cert  string   // of the policy host, see policyCert
 	body  string   // of the policy; "" for the right one
 	serve http.HandlerFunc
 
-	slow bool     // it takes all the time there is
-	want []string // codes of findings that are more than notes
+	slow   bool     // it takes all the time there is
+	chance bool     // whether a sender gets a policy depends on which address it asks
+	want   []string // findings that are more than notes; errors by their code, others with their severity before
 }
 
 func (w *world) domain() string { return w.name + ".test" }
@@ -69,6 +70,9 @@ func policyText(mode string, mx ...string) string {
 // zone is the zone of the world.
 func (w *world) zone() string {
 	lines := []string{`_mta-sts TXT "v=STSv1; id=1;"`, "mta-sts A " + firstHost, worldReports}
+	if w.base != nil {
+		lines = slices.Clone(w.base)
+	}
 	mx := w.mx
 	if mx == nil {
 		mx = []string{"good"}

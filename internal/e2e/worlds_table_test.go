@@ -34,18 +34,18 @@ func recordWorlds() []*world {
 		return &world{name: name, dns: []string{"_mta-sts TXT " + txt}, want: want}
 	}
 	return []*world{
-		{name: "absent.healthy", noZone: true, want: []string{"domain-missing", "not-published"}},
-		{name: "nothing", dns: []string{"- _mta-sts", "- mta-sts", "- _smtp._tls"}, want: []string{"not-published"}},
+		{name: "absent.healthy", noZone: true, want: []string{"domain-missing", "warning not-published"}},
+		{name: "nothing", dns: []string{"- _mta-sts", "- mta-sts", "- _smtp._tls"}, want: []string{"warning not-published"}},
 		{name: "record-nxdomain", dns: []string{"- _mta-sts"}, want: []string{"record-missing"}},
 		{name: "record-nodata", dns: []string{"- _mta-sts", `x._mta-sts TXT ""`}, want: []string{"record-missing"}},
-		{name: "record-servfail", dns: []string{"- _mta-sts"}, lame: []string{"_mta-sts"}, want: []string{"record-unknown"}},
-		{name: "all-servfail", lame: []string{"@"}, want: []string{"record-unknown", "policy-host-unknown", "mx-unknown", "tlsrpt-unknown"}},
+		{name: "record-servfail", dns: []string{"- _mta-sts"}, lame: []string{"_mta-sts"}, want: []string{"unknown record-unknown"}},
+		{name: "all-servfail", lame: []string{"@"}, want: []string{"unknown record-unknown", "unknown policy-host-unknown", "unknown mx-unknown", "unknown tlsrpt-unknown"}},
 		{name: "record-loop", dns: []string{"_mta-sts CNAME x", "x CNAME _mta-sts"}, want: []string{"record-alias-loop"}},
 		{name: "record-self", dns: []string{"_mta-sts CNAME _mta-sts"}, want: []string{"record-alias-loop"}},
 		{name: "record-dangling", dns: []string{"_mta-sts CNAME nothing"}, want: []string{"record-dangling"}},
 		{name: "record-dangling-far", dns: []string{"_mta-sts CNAME nothing.mx.test."}, want: []string{"record-dangling"}},
 		{name: "record-two", dns: []string{`_mta-sts TXT "v=STSv1; id=1;"`, `_mta-sts TXT "v=STSv1; id=2;"`}, want: []string{"record-multiple"}},
-		{name: "record-neighbour", dns: []string{`_mta-sts TXT "v=STSv1; id=1;"`, `_mta-sts TXT "v=spf1 -all"`}, want: []string{"record-neighbours"}},
+		{name: "record-neighbour", dns: []string{`_mta-sts TXT "v=STSv1; id=1;"`, `_mta-sts TXT "v=spf1 -all"`}, want: []string{"warning record-neighbours"}},
 		{name: "record-other", dns: []string{`_mta-sts TXT "v=spf1 -all"`}, want: []string{"record-missing"}},
 		record("record-blank-first", `" v=STSv1; id=1;"`, "record-misspelt"),
 		record("record-blank-semicolon", `"v=STSv1 ; id=1;"`, "record-misspelt"),
@@ -55,7 +55,7 @@ func recordWorlds() []*world {
 		record("record-bad-id", `"v=STSv1; id=2026-11-25;"`, "record-invalid"),
 		record("record-empty-id", `"v=STSv1; id=;"`, "record-invalid"),
 		record("record-long-id", `"v=STSv1; id=`+strings.Repeat("1", 33)+`;"`, "record-invalid"),
-		record("record-two-ids", `"v=STSv1; id=1; id=2;"`, "record-two-ids"),
+		record("record-two-ids", `"v=STSv1; id=1; id=2;"`, "warning record-two-ids"),
 	}
 }
 
@@ -72,14 +72,14 @@ func hostWorlds() []*world {
 		host("host-no-address", []string{`mta-sts TXT "here"`}, "policy-host-missing"),
 		host("host-dangling", []string{"mta-sts CNAME nothing.mx.test."}, "policy-host-missing"),
 		host("host-loop", []string{"mta-sts CNAME x", "x CNAME mta-sts"}, "policy-host-alias-loop"),
-		{name: "host-servfail", dns: []string{"- mta-sts"}, lame: []string{"mta-sts"}, want: []string{"policy-host-unknown"}},
+		{name: "host-servfail", dns: []string{"- mta-sts"}, lame: []string{"mta-sts"}, want: []string{"unknown policy-host-unknown"}},
 		host("host-refuses", []string{"mta-sts A " + nobody}, "policy-connect-failed"),
-		host("host-one-down", []string{"mta-sts A " + firstHost, "mta-sts A " + nobody}, "policy-connect-failed"),
-		host("host-v6-down", []string{"mta-sts A " + firstHost, "mta-sts AAAA ::1"}, "policy-connect-failed"),
+		host("host-one-down", []string{"mta-sts A " + firstHost, "mta-sts A " + nobody}, "warning policy-connect-failed"),
+		host("host-v6-down", []string{"mta-sts A " + firstHost, "mta-sts AAAA ::1"}, "warning policy-connect-failed"),
 		host("host-v6-only", []string{"mta-sts AAAA ::1"}, "policy-connect-failed"),
 		cert("cert-expired", "expired", "policy-cert-expired"),
 		cert("cert-early", "early", "policy-cert-expired"),
-		cert("cert-soon", "soon", "policy-cert-expires-soon"),
+		cert("cert-soon", "soon", "warning policy-cert-expires-soon"),
 		cert("cert-name", "name", "policy-cert-name"),
 		cert("cert-common-name", "common name", "policy-cert-name"),
 		cert("cert-wildcard", "wildcard", "policy-cert-name"),
@@ -97,10 +97,10 @@ func tlsrptWorlds() []*world {
 		return &world{name: name, dns: lines, want: []string{want}}
 	}
 	return []*world{
-		reports("tlsrpt-missing", "tlsrpt-missing", "- _smtp._tls"),
-		reports("tlsrpt-two", "tlsrpt-multiple", worldReports, `_smtp._tls TXT "v=TLSRPTv1; rua=mailto:a@reports.test"`),
-		reports("tlsrpt-no-rua", "tlsrpt-invalid", `_smtp._tls TXT "v=TLSRPTv1;"`),
-		reports("tlsrpt-no-scheme", "tlsrpt-invalid", `_smtp._tls TXT "v=TLSRPTv1; rua=tlsrpt@reports.test"`),
-		{name: "tlsrpt-servfail", dns: []string{"- _smtp._tls"}, lame: []string{"_smtp._tls"}, want: []string{"tlsrpt-unknown"}},
+		reports("tlsrpt-missing", "warning tlsrpt-missing", "- _smtp._tls"),
+		reports("tlsrpt-two", "warning tlsrpt-multiple", worldReports, `_smtp._tls TXT "v=TLSRPTv1; rua=mailto:a@reports.test"`),
+		reports("tlsrpt-no-rua", "warning tlsrpt-invalid", `_smtp._tls TXT "v=TLSRPTv1;"`),
+		reports("tlsrpt-no-scheme", "warning tlsrpt-invalid", `_smtp._tls TXT "v=TLSRPTv1; rua=tlsrpt@reports.test"`),
+		{name: "tlsrpt-servfail", dns: []string{"- _smtp._tls"}, lame: []string{"_smtp._tls"}, want: []string{"unknown tlsrpt-unknown"}},
 	}
 }

@@ -5,6 +5,9 @@ Reads {domain: text of its _mta-sts record} from standard input, writes
 
 Only DNS is a stand-in. How it is asked, what is made of the record, the fetch with
 its checks and the parsing of the policy are the package's own.
+
+With the port of a name server at 127.0.0.1 and a time limit in seconds as arguments DNS
+is not a stand-in either, and the input is a list of domains.
 """
 
 import asyncio
@@ -12,6 +15,7 @@ import json
 import sys
 from types import SimpleNamespace
 
+import aiodns
 from postfix_mta_sts_resolver.resolver import STSResolver
 
 
@@ -27,15 +31,22 @@ class Records:
 
 
 async def main():
-    by_domain = json.load(sys.stdin)
-    resolver = STSResolver(timeout=60, loop=asyncio.get_running_loop())
-    resolver._resolver = Records(by_domain)
-    found = {}
-    for domain in by_domain:
+    asked = json.load(sys.stdin)
+    loop = asyncio.get_running_loop()
+    if len(sys.argv) > 1:
+        port, limit = int(sys.argv[1]), float(sys.argv[2])
+        dns = aiodns.DNSResolver(["127.0.0.1"], loop=loop, timeout=limit, udp_port=port, tcp_port=port)
+    else:
+        limit, dns = 60, Records(asked)
+    resolver = STSResolver(timeout=limit, loop=loop)
+    resolver._resolver = dns
+
+    async def find(domain):
         result, answer = await resolver.resolve(domain)
         id_, policy = answer or (None, None)
-        found[domain] = {"result": result.name, "id": id_, "policy": policy}
-    json.dump(found, sys.stdout)
+        return domain, {"result": result.name, "id": id_, "policy": policy}
+
+    json.dump(dict(await asyncio.gather(*map(find, asked))), sys.stdout)
 
 
 asyncio.run(main())
