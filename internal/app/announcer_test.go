@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -323,5 +325,60 @@ func TestAnnounceKept(t *testing.T) {
 		r.a.touch(map[string]*config.Domain{"example.com": nil}, nil)
 		time.Sleep(time.Hour)
 		r.want("broken")
+	})
+}
+
+// A dry run says what it would do, and neither does nor notes it.
+func TestAnnounceDryRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		r := newRig(t, t.TempDir(), config.DNS{DryRun: true, Target: []string{"policy.example.net"}})
+		r.a.log = slog.New(slog.NewTextHandler(&log, nil))
+		r.serve("example.com", "one")
+		r.start()
+		r.publish("example.com", "one", "mailto:a@example.com")
+		time.Sleep(time.Minute)
+		r.end()
+		if all := r.l.AllAnnounced(); len(all) > 0 {
+			t.Errorf("the ledger says %+v", all)
+		}
+		for _, record := range []string{"mta-sts.example.com. 3600 IN CNAME policy.example.net.", "v=TLSRPTv1; rua=mailto:a@example.com"} {
+			if !strings.Contains(log.String(), record) {
+				t.Errorf("the log says\n%s\nand nothing of %s", &log, record)
+			}
+		}
+	})
+}
+
+// Zone files follow what is announced; where they cannot be written they are once they can.
+func TestExporter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		blocked := filepath.Join(dir, "zones")
+		if err := os.WriteFile(blocked, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		x := newExporter(config.DNS{TTL: time.Hour, Export: &config.DNSExport{Directory: blocked, File: filepath.Join(dir, "all.zone")}}, slog.New(slog.DiscardHandler))
+		x.take([]dnsrecords.Set{{Domain: "a.example", ID: "1"}, {Domain: "b.example", ID: "1"}}, nil)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if x.err == nil {
+			t.Error("a file was taken for a directory")
+		}
+		if err := os.Remove(blocked); err != nil {
+			t.Fatal(err)
+		}
+		x.take(nil, []string{"b.example"})
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if x.err != nil {
+			t.Error(x.err)
+		}
+		for file, want := range map[string]string{"zones/a.example.zone": "id=1", "zones/b.example.zone": "", "all.zone": "_mta-sts.a.example."} {
+			text, err := os.ReadFile(filepath.Join(dir, file))
+			if err != nil || !strings.Contains(string(text), want) || strings.Contains(string(text), "b.example.") {
+				t.Errorf("%s: %s, %v", file, text, err)
+			}
+		}
 	})
 }

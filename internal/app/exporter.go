@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"log/slog"
 	"maps"
 	"slices"
@@ -79,12 +80,11 @@ func (x *exporter) writeSets(changed map[string]bool, sets map[string]dnsrecords
 	if z := x.settings.Zone; z != nil {
 		o.Zone = z.Name
 	}
+	var first error // one file that cannot be written keeps none of the others from it
 	if dir := x.settings.Export.Directory; dir != "" {
 		for _, domain := range slices.Sorted(maps.Keys(changed)) {
 			set, ok := sets[domain]
-			if err := dnsrecords.WriteDomainFile(dir, domain, set, ok, o); err != nil {
-				return err
-			}
+			first = cmp.Or(first, dnsrecords.WriteDomainFile(dir, domain, set, ok, o))
 		}
 	}
 	if file := x.settings.Export.File; file != "" {
@@ -95,7 +95,7 @@ func (x *exporter) writeSets(changed map[string]bool, sets map[string]dnsrecords
 				}
 			}
 		}
-		return dnsrecords.WriteZoneFile(file, inOrder, o)
+		first = cmp.Or(first, dnsrecords.WriteZoneFile(file, inOrder, o))
 	}
-	return nil
+	return first
 }
