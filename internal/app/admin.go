@@ -107,9 +107,7 @@ func (a *admin) readyz(w http.ResponseWriter, _ *http.Request) {
 // storage may hold up.
 func (a *admin) amiss(s certs.Summary) []string {
 	lines := slices.Concat(a.publisher.report().amiss, a.stuck(), a.certs.Trouble(), a.server.Trouble())
-	if why := a.announcer.amiss(); why != "" {
-		lines = append(lines, why)
-	}
+	lines = append(lines, a.announcer.amiss()...)
 	if why := a.wrongClock(s); why != "" {
 		lines = append(lines, fmt.Sprintf("the clock looks wrong, it says %s: %s", a.publisher.now().UTC().Format(time.RFC3339), why))
 	}

@@ -106,6 +106,9 @@ func New(o Options) (*App, error) {
 		publisher: a.publisher, certs: a.certs, server: a.server, announcer: a.announcer, version: o.Version,
 		errands: []*errand{a.reading, a.certFiles, a.watching, &a.publisher.copying},
 	}
+	if a.announcer != nil && a.announcer.files != nil {
+		a.admin.errands = append(a.admin.errands, &a.announcer.files.writing)
+	}
 	return a, nil
 }
 

@@ -81,10 +81,16 @@ func (a *announcer) waiting() int {
 // need their minutes.
 const troubled = 5
 
-// amiss says in one line what does not come about, "" for nothing.
-func (a *announcer) amiss() string {
+// amiss says what does not come about, in one line each.
+func (a *announcer) amiss() []string {
 	if a == nil {
-		return ""
+		return nil
+	}
+	var lines []string
+	if a.files != nil {
+		if why := a.files.amiss(); why != "" {
+			lines = append(lines, why)
+		}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -98,10 +104,10 @@ func (a *announcer) amiss() string {
 			worst = t
 		}
 	}
-	if worst == nil {
-		return ""
+	if worst != nil {
+		lines = append(lines, fmt.Sprintf("%s not announced as served, as %s: %v", count(n, "domain"), worst.domain, worst.err))
 	}
-	return fmt.Sprintf("%s not announced as served, as %s: %v", count(n, "domain"), worst.domain, worst.err)
+	return lines
 }
 
 var (

@@ -99,3 +99,13 @@ func (x *exporter) writeSets(changed map[string]bool, sets map[string]dnsrecords
 	}
 	return first
 }
+
+// amiss says in one line that files cannot be written, "" where they can.
+func (x *exporter) amiss() string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.err == nil {
+		return ""
+	}
+	return "zone files cannot be written: " + x.err.Error()
+}
