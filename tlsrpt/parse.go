@@ -29,7 +29,7 @@ const (
 // ErrReport says why something is no report that can be used. Reason is stable, and one
 // of few; the error's text is for people.
 type ErrReport struct {
-	Reason string // "too-big", "not-json", "too-deep", "no-policies", "no-window", "bad-count", "bad-window"
+	Reason string // "too-big", "too-deep", "not-json", "not-gzip", "not-zip", "packed-twice", "no-report", "no-policies", "no-window", "bad-window", "bad-count"
 	Detail string // bounded, escaped
 }
 
