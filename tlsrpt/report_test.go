@@ -62,8 +62,10 @@ var corpus = []specimen{
       "mx-host": ["mx1.example.com"]`, ""}},
 	{
 		name: "C3 TLSA records as JSON in a string",
-		change: []string{`"sts"`, `"tlsa"`, `["version: STSv1", "mode: testing", "mx: mx1.example.com", "max_age: 86400"]`,
-			`["[\"3 1 1 0123456789ABCDEF\",\"3 1 1 FEDCBA9876543210\"]"]`},
+		change: []string{
+			`"sts"`, `"tlsa"`, `["version: STSv1", "mode: testing", "mx: mx1.example.com", "max_age: 86400"]`,
+			`["[\"3 1 1 0123456789ABCDEF\",\"3 1 1 FEDCBA9876543210\"]"]`,
+		},
 		notes: notes(tlsrpt.NoteListInText),
 	},
 	{
@@ -75,7 +77,8 @@ var corpus = []specimen{
 	{name: "C5 a report id whose domain is empty", change: []string{"2026-11-24T00:00:00Z_example.com", "133944884956529435+"}},
 	{
 		name: "C7 a failure with a type and a count only",
-		change: []string{`"certificate-expired",
+		change: []string{
+			`"certificate-expired",
       "sending-mta-ip": "192.0.2.1",
       "receiving-mx-hostname": "mx1.example.com",
       "receiving-mx-helo": "mx1.example.com",
@@ -83,7 +86,8 @@ var corpus = []specimen{
 			`"policy-string": ["version: STSv1", "mode: testing", "mx: mx1.example.com", "max_age: 86400"],`, "",
 			`,
       "additional-information": "https://sender.example/why",
-      "failure-reason-code": "X509_V_ERR_CERT_HAS_EXPIRED"`, ""},
+      "failure-reason-code": "X509_V_ERR_CERT_HAS_EXPIRED"`, "",
+		},
 	},
 	{name: "C9 details above the total", change: []string{`"failed-session-count": 10`, `"failed-session-count": 20`}, notes: notes(tlsrpt.NoteSumAboveTotal)},
 	{name: "C9 the end is the next day", change: []string{"2026-11-24T23:59:59Z", "2026-11-25T00:00:00Z"}},
