@@ -1,5 +1,7 @@
 package tlsrpt
 
+import "slices"
+
 // ResultType says how a session failed, in the words of RFC 8460 §4.3. The registry is
 // open (§6.6): a report may bring others.
 type ResultType string
@@ -26,3 +28,14 @@ const (
 	STSPolicyInvalid    ResultType = "sts-policy-invalid"
 	STSWebPKIInvalid    ResultType = "sts-webpki-invalid"
 )
+
+// ResultTypes lists those that RFC 8460 §4.3 names.
+func ResultTypes() []ResultType {
+	return []ResultType{
+		StartTLSNotSupported, CertificateHostMismatch, CertificateExpired, CertificateNotTrusted, ValidationFailure,
+		TLSAInvalid, DNSSECInvalid, DANERequired, STSPolicyFetchError, STSPolicyInvalid, STSWebPKIInvalid,
+	}
+}
+
+// Known reports whether RFC 8460 names the type.
+func (t ResultType) Known() bool { return slices.Contains(ResultTypes(), t) }
