@@ -77,3 +77,10 @@ func ID(body []byte) string {
 	sum := sha256.Sum256(body)
 	return idEncoding.EncodeToString(sum[:16])
 }
+
+// IsHashID reports whether id has the form of those that ID returns. Others make ids of
+// dates and counters.
+func IsHashID(id string) bool {
+	sum, err := idEncoding.DecodeString(id)
+	return err == nil && len(sum) == 16
+}

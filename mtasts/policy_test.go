@@ -219,6 +219,18 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+// An id of ours is known by its form.
+func TestIsHashID(t *testing.T) {
+	if id := mtasts.ID([]byte("x")); !mtasts.IsHashID(id) {
+		t.Error(id)
+	}
+	for _, id := range []string{"", "20261125", "1", "bbmslqqp2aonmdqdva4ozjr5q", "bbmslqqp2aonmdqdva4ozjr5qmm", "BBMSLQQP2AONMDQDVA4OZJR5QM", "1bmslqqp2aonmdqdva4ozjr5qm"} {
+		if mtasts.IsHashID(id) {
+			t.Errorf("%q", id)
+		}
+	}
+}
+
 // The id is a function of the bytes, is stable for ever, and fits the grammar.
 func TestID(t *testing.T) {
 	p := mtasts.Policy{Mode: mtasts.ModeTesting, MX: []mtasts.MXPattern{"mx1.example.com"}, MaxAge: 86400}

@@ -170,7 +170,7 @@ func (u *Updater) planText(ctx context.Context, c *change, name, version, want, 
 			return nil
 		case t == want:
 			present = true
-		case t == before && before != "":
+		case t == before && before != "", isOurs(t):
 			ours = append(ours, rr)
 		case !strings.HasPrefix(t, version+";"):
 			// Others' business.
@@ -201,6 +201,13 @@ func (u *Updater) planText(ctx context.Context, c *change, name, version, want, 
 		c.add(Record{name, "TXT", want, u.o.TTL}.rr())
 	}
 	return nil
+}
+
+// isOurs reports whether a record announces an id as only this program makes them: it was
+// killed before it could note that, or its ledger was lost.
+func isOurs(txt string) bool {
+	r, err := mtasts.ParseRecord(txt)
+	return err == nil && mtasts.IsHashID(r.ID)
 }
 
 // planHost adds the record of the policy host where there is none.

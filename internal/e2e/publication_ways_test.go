@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"mtasts-server/internal/dnsrecords"
+	"mtasts-server/mtasts"
 )
 
 // This file is about the ways into other people's zones, each against BIND.
@@ -141,6 +142,21 @@ func TestUpdateTwice(t *testing.T) {
 		if err != nil || len(did.Changed) != changes || len(did.Foreign) > 0 {
 			t.Errorf("update %d: %+v, %v", i, did, err)
 		}
+	}
+	// An id of ours is known as such also by who did not note it, as after kill -9.
+	forgotten := want
+	forgotten.ID = mtasts.ID([]byte("announced, and not noted"))
+	for _, step := range []dnsrecords.Set{forgotten, want} {
+		before := want
+		if step.ID == want.ID {
+			before = dnsrecords.Set{}
+		}
+		if did, err := updater(false).Apply(t.Context(), step, before); err != nil || len(did.Foreign) > 0 {
+			t.Errorf("%s: %+v, %v", step.ID, did, err)
+		}
+	}
+	if got, err := texts(bind, "_mta-sts.tenant.test"); err != nil || len(got) != 1 || got[0] != "v=STSv1; id=abc1;" {
+		t.Errorf("there is %q, %v", got, err)
 	}
 	// Many at once: each succeeds, or is told to try again, and in the end one record stands.
 	ended := make(chan error, 8)
