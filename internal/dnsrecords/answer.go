@@ -1,16 +1,11 @@
 package dnsrecords
 
 import (
-	"context"
-	"errors"
-	"net"
+	"encoding/binary"
 	"net/netip"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/miekg/dns"
-	"golang.org/x/net/netutil"
 )
 
 const (
@@ -18,62 +13,106 @@ const (
 	// whoever sends no EDNS can take (RFC 1035 §4.2.1).
 	maxUDP, minUDP = 1232, 512
 
-	// Limits of TCP, which resolvers use for what is truncated: a question or a few.
-	maxTCPConnections = 256
-	maxTCPQueries     = 64
-	tcpIdle           = 5 * time.Second
-	tcpRead           = 2 * time.Second
+	// headerSize is that of a message without anything.
+	headerSize = 12
 )
 
-// ServeDNS implements dns.Handler.
-func (z *Zone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
+// respond makes the answer to a message in the memory of buf, for a datagram or for TCP.
+// Nothing is said to what is no question: whoever answers answers could do so for ever.
+func (z *Zone) respond(buf, text []byte, from netip.Addr, udp bool) (answer []byte) {
 	defer func() {
 		if fault := recover(); fault != nil { // of ours, and no reason to stop serving policies
+			z.metrics.count(outcomeFault)
 			z.o.Log.Error("a question to the zone made a fault", "fault", fault)
+			answer = nil
 		}
 	}()
-	_, udp := w.RemoteAddr().(*net.UDPAddr)
+	if len(text) < headerSize || text[2]&0x80 != 0 {
+		z.metrics.count(outcomeIgnored)
+		return nil
+	}
 	verdict := pass
 	if udp {
-		verdict = z.limit.take(addrOf(w.RemoteAddr()), z.o.Now())
+		if verdict = z.limit.take(from, z.o.Now()); verdict == drop {
+			z.metrics.count(outcomeDropped)
+			return nil
+		}
 	}
-	if verdict == drop {
-		z.metrics.count("dropped")
-		return
-	}
-	m := z.Answer(q, udp)
+	m, outcome := z.reply(text, udp)
 	if verdict == slip { // a resolver comes again by TCP, a forged sender does not
 		m.Answer, m.Ns, m.Truncated = nil, nil, true
-		z.metrics.count("truncated")
-	} else {
-		z.metrics.count(outcomes[m.Rcode])
+		outcome = outcomeTruncated
 	}
-	_ = w.WriteMsg(m) // whoever asked is gone
+	answer, err := m.PackBuffer(buf)
+	if err != nil {
+		z.o.Log.Error("an answer of the zone cannot be written", "err", err)
+		answer, outcome = bare(text, dns.RcodeServerFailure, buf), outcomeFault
+	}
+	z.metrics.count(outcome)
+	return answer
 }
 
-// addrOf is the address that a question comes from.
-func addrOf(a net.Addr) netip.Addr {
-	addr, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return netip.Addr{}
+// bare is an answer of nothing but a header, in place of one that cannot be made.
+func bare(text []byte, rcode byte, buf []byte) []byte {
+	return append(buf[:0], text[0], text[1], 0x80|text[2]&0x79, rcode, 0, 0, 0, 0, 0, 0, 0, 0)
+}
+
+// reply reads a message, and answers it.
+func (z *Zone) reply(text []byte, udp bool) (*dns.Msg, outcome) {
+	flags := binary.BigEndian.Uint16(text[2:])
+	m := &dns.Msg{MsgHdr: dns.MsgHdr{
+		Id: binary.BigEndian.Uint16(text), Response: true, Opcode: int(flags >> 11 & 0xf), RecursionDesired: flags&0x100 != 0,
+	}}
+	count := func(section int) uint16 { return binary.BigEndian.Uint16(text[4+2*section:]) }
+	switch {
+	case m.Opcode != dns.OpcodeQuery:
+		m.Rcode = dns.RcodeNotImplemented
+		return m, outcomeRefused
+	// One question (RFC 9619 §4), perhaps with the SOA record of an IXFR (RFC 1995 §3), an
+	// OPT record and a TSIG. What is more is work for nothing.
+	case count(0) != 1, count(1) != 0, count(2) > 1, count(3) > 2:
+		m.Rcode = dns.RcodeFormatError
+		return m, outcomeMalformed
 	}
-	return addr.Addr().Unmap()
+	var q dns.Msg
+	// The library takes a question that ends before its type or class.
+	if err := q.Unpack(text); err != nil || len(q.Question) != 1 || q.Question[0].Qtype == 0 || q.Question[0].Qclass == 0 {
+		m.Rcode = dns.RcodeFormatError
+		return m, outcomeMalformed
+	}
+	m = z.Answer(&q, udp)
+	return m, outcomeOf(m)
 }
 
 // Answer makes the answer to q, for a datagram or for TCP.
 func (z *Zone) Answer(q *dns.Msg, udp bool) *dns.Msg {
 	m := new(dns.Msg).SetReply(q)
-	m.RecursionAvailable, m.Compress = false, true
-	size := minUDP
-	if opt := q.IsEdns0(); opt != nil {
+	m.Compress = true
+	size := dns.MaxMsgSize
+	if udp {
+		size = minUDP
+	}
+	opts := 0
+	for _, rr := range q.Extra {
+		opt, ok := rr.(*dns.OPT)
+		if !ok {
+			continue
+		}
+		if opts++; opts > 1 || opt.Hdr.Name != "." { // RFC 6891 §6.1.1
+			m.Rcode = dns.RcodeFormatError
+			return m
+		}
 		m.SetEdns0(maxUDP, opt.Do())
-		size = min(max(int(opt.UDPSize()), minUDP), maxUDP)
+		if udp {
+			size = min(max(int(opt.UDPSize()), minUDP), maxUDP)
+		}
 		if opt.Version() != 0 {
 			m.Rcode = dns.RcodeBadVers // RFC 6891 §6.1.3
-			return m
 		}
 	}
 	switch {
+	case m.Rcode != dns.RcodeSuccess:
+		return m
 	case q.Opcode != dns.OpcodeQuery:
 		m.Rcode = dns.RcodeNotImplemented
 		return m
@@ -82,96 +121,38 @@ func (z *Zone) Answer(q *dns.Msg, udp bool) *dns.Msg {
 		return m
 	}
 	z.fill(m, q.Question[0])
-	if !udp {
-		size = dns.MaxMsgSize
+	if !fits(m, size) { // all or nothing: parts of a set are of no use (RFC 2181 §9)
+		m.Answer, m.Ns, m.Truncated = nil, nil, true
 	}
-	m.Truncate(size)
 	return m
+}
+
+// fits reports whether m has at most size bytes.
+func fits(m *dns.Msg, size int) bool {
+	n := headerSize + len(m.Question[0].Name) + 5
+	for _, rrs := range [][]dns.RR{m.Answer, m.Ns, m.Extra} {
+		for _, rr := range rrs {
+			n += dns.Len(rr)
+		}
+	}
+	return n <= size || m.Len() <= size // the latter with names written once
 }
 
 // fill answers one question.
 func (z *Zone) fill(m *dns.Msg, q dns.Question) {
 	name := strings.ToLower(q.Name)
-	switch {
-	case q.Qclass != dns.ClassINET, !dns.IsSubDomain(z.name, name), q.Qtype == dns.TypeAXFR, q.Qtype == dns.TypeIXFR:
+	if q.Qclass != dns.ClassINET || !z.below(name) || q.Qtype == dns.TypeAXFR || q.Qtype == dns.TypeIXFR {
 		m.Rcode = dns.RcodeRefused
 		return
 	}
 	m.Authoritative = true
-	n := z.find(name, q.Qtype)
-	if len(n.records) > 0 {
-		if q.Qtype == dns.TypeANY {
-			n.records = n.records[:1] // RFC 8482 §4.1
-		}
-		for _, rr := range n.records {
-			rr = dns.Copy(rr)
-			rr.Header().Name = q.Name // in the letters of who asked
-			m.Answer = append(m.Answer, rr)
-		}
+	exists := false
+	if m.Answer, exists = z.find(name, q.Name, q.Qtype); len(m.Answer) > 0 {
 		return
 	}
-	if !n.exists {
+	if !exists {
 		m.Rcode = dns.RcodeNameError
 	}
-	m.Ns = []dns.RR{z.soa()}
-}
-
-// servers are those that answer for a zone.
-type servers struct {
-	mu      sync.Mutex
-	running []*dns.Server
-	closed  bool
-}
-
-var errClosed = errors.New("the zone is not served any more")
-
-func (s *servers) run(server *dns.Server) error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return errClosed
-	}
-	started := make(chan struct{})
-	server.NotifyStartedFunc = func() { close(started) }
-	ended := make(chan error, 1)
-	go func() { ended <- server.ActivateAndServe() }()
-	select {
-	case <-started:
-		s.running = append(s.running, server)
-		s.mu.Unlock()
-		return <-ended
-	case err := <-ended:
-		s.mu.Unlock()
-		return err
-	}
-}
-
-// ServeUDP answers questions on p until Shutdown.
-func (z *Zone) ServeUDP(p net.PacketConn) error {
-	defer p.Close()
-	return z.servers.run(&dns.Server{PacketConn: p, Handler: z, UDPSize: maxUDP})
-}
-
-// ServeTCP answers questions on l until Shutdown.
-func (z *Zone) ServeTCP(l net.Listener) error {
-	defer l.Close()
-	return z.servers.run(&dns.Server{
-		Listener: netutil.LimitListener(l, maxTCPConnections), Handler: z,
-		MaxTCPQueries: maxTCPQueries, ReadTimeout: tcpRead, WriteTimeout: tcpRead,
-		IdleTimeout: func() time.Duration { return tcpIdle },
-	})
-}
-
-// Shutdown ends all servers, after the questions under way.
-func (z *Zone) Shutdown(ctx context.Context) error {
-	z.servers.mu.Lock()
-	z.servers.closed = true
-	running := z.servers.running
-	z.servers.running = nil
-	z.servers.mu.Unlock()
-	var errs []error
-	for _, s := range running {
-		errs = append(errs, s.ShutdownContext(ctx))
-	}
-	return errors.Join(errs...)
+	// Its name is the end of what was asked for, in the same letters: so it is written once.
+	m.Ns = []dns.RR{z.soa(q.Name[len(q.Name)-len(z.name):])}
 }

@@ -1,23 +1,21 @@
 package dnsrecords
 
 import (
+	"hash/maphash"
 	"net/netip"
 	"sync"
 	"time"
-
-	"github.com/miekg/dns"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 const (
-	// perSecond is how many answers by UDP a network gets in a second, and how many at
-	// once. Whoever forges senders makes no more of us than that; a large sender's
-	// resolvers ask for some domains a second, and come by TCP beyond.
+	// perSecond is how many answers by UDP a network gets in a second. Whoever forges
+	// senders makes no more of us than that; a large sender's resolvers ask for some
+	// domains a second, and come by TCP beyond.
 	perSecond = 200
 
-	// maxNetworks bounds how many are told apart, 3 MiB of them; the others share one
-	// allowance while there are more.
-	maxNetworks = 1 << 16
+	// limiterRows of limiterPlaces each, 1.2 MiB, are the networks that are told apart.
+	limiterRows   = 1 << 14
+	limiterPlaces = 4
 )
 
 // passage is what becomes of an answer.
@@ -30,91 +28,71 @@ const (
 )
 
 // limiter bounds answers for each network, an IPv4 /24 or an IPv6 /56, as response rate
-// limiting does, since the sender of a datagram may be forged.
+// limiting does, since the sender of a datagram may be forged. It takes the same memory
+// whoever asks: of the networks that fall into one row, those that asked least in this
+// second make place. Which ones fall together nobody outside knows.
 type limiter struct {
-	mu       sync.Mutex
-	networks map[netip.Prefix]*allowance
-	others   allowance
-	swept    time.Time
+	seed maphash.Seed
+	rows [limiterRows]limiterRow
 }
 
+type limiterRow struct {
+	mu     sync.Mutex
+	places [limiterPlaces]allowance
+}
+
+// allowance is what a network was given in a second.
 type allowance struct {
-	second int64
-	used   int
+	network uint64 // its hash
+	second  uint32
+	used    uint32
 }
 
-func newLimiter() *limiter { return &limiter{networks: map[netip.Prefix]*allowance{}} }
+func newLimiter() *limiter { return &limiter{seed: maphash.MakeSeed()} }
 
+// take counts an answer to addr.
 func (l *limiter) take(addr netip.Addr, now time.Time) passage {
+	addr = addr.Unmap().WithZone("")
 	bits := 56
 	if addr.Is4() {
 		bits = 24
 	}
 	network, err := addr.Prefix(bits)
-	if err != nil {
-		return drop // it has no address to answer to
+	if err != nil || !addr.IsValid() {
+		return drop // there is no address to answer to
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	a := l.networks[network]
-	if a == nil {
-		if len(l.networks) >= maxNetworks {
-			l.sweep(now)
+	hash, second := maphash.Comparable(l.seed, network), uint32(now.Unix())
+	row := &l.rows[hash%limiterRows]
+	row.mu.Lock()
+	defer row.mu.Unlock()
+	a := &row.places[0]
+	for i := range row.places {
+		p := &row.places[i]
+		if p.network == hash {
+			a = p
+			break
 		}
-		if a = &l.others; len(l.networks) < maxNetworks {
-			a = &allowance{}
-			l.networks[network] = a
+		if p.recent(second) < a.recent(second) {
+			a = p
 		}
 	}
-	if second := now.Unix(); a.second != second {
-		a.second, a.used = second, 0
+	if a.network != hash || a.second != second {
+		*a = allowance{network: hash, second: second}
 	}
-	if a.used++; a.used <= perSecond {
+	a.used++
+	switch {
+	case a.used <= perSecond:
 		return pass
-	}
-	if a.used%2 == 0 {
+	case a.used%2 == 0:
 		return slip
 	}
 	return drop
 }
 
-// sweep forgets networks that did not ask in the last seconds. Once a second, as it walks
-// through all.
-func (l *limiter) sweep(now time.Time) {
-	if now.Sub(l.swept).Abs() < time.Second {
-		return
+// recent is what was given in this second.
+func (a *allowance) recent(second uint32) uint32 {
+	if a.second != second {
+		return 0
 	}
-	l.swept = now
-	for network, a := range l.networks {
-		if a.second != now.Unix() {
-			delete(l.networks, network)
-		}
-	}
+	return a.used
 }
-
-// outcomes are the label values of the metric of answers.
-var outcomes = map[int]string{
-	dns.RcodeSuccess: "answered", dns.RcodeNameError: "no_such_name", dns.RcodeRefused: "refused",
-	dns.RcodeNotImplemented: "refused", dns.RcodeFormatError: "refused", dns.RcodeBadVers: "refused",
-}
-
-// zoneMetrics count what became of questions.
-type zoneMetrics struct{ answers *prometheus.CounterVec }
-
-func (m *zoneMetrics) init() {
-	m.answers = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "mtasts_dns_zone_questions_total",
-		Help: "Questions to the zone by outcome: answered, no_such_name, refused, truncated or dropped where a network asks too much.",
-	}, []string{"outcome"})
-	for _, outcome := range []string{"answered", "no_such_name", "refused", "truncated", "dropped"} {
-		m.answers.WithLabelValues(outcome)
-	}
-}
-
-func (m *zoneMetrics) count(outcome string) { m.answers.WithLabelValues(outcome).Inc() }
-
-// Describe implements prometheus.Collector.
-func (z *Zone) Describe(ch chan<- *prometheus.Desc) { z.metrics.answers.Describe(ch) }
-
-// Collect implements prometheus.Collector.
-func (z *Zone) Collect(ch chan<- prometheus.Metric) { z.metrics.answers.Collect(ch) }

@@ -1,12 +1,13 @@
 package dnsrecords
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -17,12 +18,12 @@ import (
 
 // ZoneOptions describe a zone of ours, to which domains delegate by CNAME (RFC 8461 §8.2).
 type ZoneOptions struct {
-	Name        string       // "sts.example.net"
-	NameServers []string     // names by which the zone is delegated; those within it have Addresses
-	Hostmaster  string       // mail address for the SOA record; "" for hostmaster@Name
-	Addresses   []netip.Addr // of the policy hosts
-	Host        string       // or the name that they are aliases of
-	TTL         time.Duration
+	Name        string        // "sts.example.net"
+	NameServers []string      // names by which the zone is delegated; those within it have Addresses
+	Hostmaster  string        // mail address for the SOA record; "" for hostmaster@Name
+	Addresses   []netip.Addr  // of the policy hosts
+	Host        string        // or the name that they are aliases of, outside of the zone
+	TTL         time.Duration // 0: an hour
 	Log         *slog.Logger
 	Now         func() time.Time
 }
@@ -33,21 +34,21 @@ type ZoneOptions struct {
 //	_mta-sts.D.<zone>    the record that announces the policy, when there is an id
 //	_smtp._tls.D.<zone>  where to report to, if anywhere
 //
-// It may be used by several goroutines.
+// The zone is not signed: it is to be delegated without DS records. It may be used by
+// several goroutines, and no question waits for a change.
 type Zone struct {
-	o       ZoneOptions
-	name    string // lower case, final dot
-	apex    []dns.RR
+	o      ZoneOptions
+	name   string              // lower case, final dot
+	ttl    uint32              // seconds
+	fixed  map[string][]dns.RR // names below the zone that are no domain's; none: it has names below it
+	ns     []string
+	mbox   string
+	table  *table
+	serial atomic.Uint32
+
 	limit   *limiter
 	metrics zoneMetrics
 	servers servers
-
-	// A read lock is held for two look-ups in maps; to swap whole tables instead would
-	// cost 100,000 entries for each edit.
-	mu      sync.RWMutex
-	domains map[string]Set // by domain
-	above   map[string]int // names above domains, which have no records: how many are below
-	serial  uint32
 }
 
 const (
@@ -56,11 +57,22 @@ const (
 	// should be short for who has just been added.
 	soaRefresh, soaRetry, soaExpire = 3600, 600, 604800
 	maxNegative                     = 5 * time.Minute
+
+	// maxReports bounds the record that says where to report to. It does not fit into a
+	// datagram then, and has more addresses than any sender tries.
+	maxReports = 8 << 10
 )
 
 // NewZone returns a Zone without domains.
 func NewZone(o ZoneOptions) (*Zone, error) {
-	z := &Zone{o: o, name: dns.CanonicalName(o.Name), limit: newLimiter(), domains: map[string]Set{}, above: map[string]int{}}
+	z := &Zone{
+		o: o, name: dns.CanonicalName(o.Name), ttl: uint32(cmp.Or(o.TTL, time.Hour).Seconds()),
+		fixed: map[string][]dns.RR{}, table: newTable(), limit: newLimiter(),
+	}
+	z.o.Addresses = nil
+	for _, addr := range o.Addresses {
+		z.o.Addresses = append(z.o.Addresses, addr.Unmap())
+	}
 	if o.Now == nil {
 		z.o.Now = time.Now
 	}
@@ -70,168 +82,224 @@ func NewZone(o ZoneOptions) (*Zone, error) {
 	if _, ok := dns.IsDomainName(z.name); !ok || z.name == "." {
 		return nil, fmt.Errorf("zone %q is no name", o.Name)
 	}
+	if o.TTL < 0 || o.TTL > 0 && z.ttl == 0 {
+		return nil, fmt.Errorf("a TTL of %s is none: it is whole seconds", o.TTL)
+	}
 	if len(o.NameServers) == 0 {
 		return nil, errors.New("a zone needs name servers")
 	}
-	if len(o.Addresses) == 0 && o.Host == "" {
+	if (len(o.Addresses) == 0) == (o.Host == "") {
 		return nil, errors.New("a zone needs addresses for policy hosts, or a name")
 	}
-	for _, ns := range o.NameServers {
-		if dns.IsSubDomain(z.name, dns.Fqdn(ns)) && len(o.Addresses) == 0 {
-			return nil, fmt.Errorf("the name server %q lies in the zone, and has no address: name one outside of it", ns)
-		}
-		z.apex = append(z.apex, &dns.NS{Hdr: z.header(z.name, dns.TypeNS), Ns: dns.CanonicalName(ns)})
+	if z.below(dns.CanonicalName(o.Host)) {
+		return nil, fmt.Errorf("policy hosts cannot be aliases of %q: it lies in the zone, which has no record of it", o.Host)
 	}
-	z.serial = uint32(z.o.Now().Unix())
-	z.metrics.init()
+	for _, ns := range o.NameServers {
+		if err := z.addNameServer(dns.CanonicalName(ns)); err != nil {
+			return nil, fmt.Errorf("the name server %q %w", ns, err)
+		}
+	}
+	if err := z.setHostmaster(o.Hostmaster); err != nil {
+		return nil, err
+	}
+	z.serial.Store(uint32(z.o.Now().Unix()))
 	return z, nil
 }
 
-func (z *Zone) header(name string, kind uint16) dns.RR_Header {
-	return dns.RR_Header{Name: name, Rrtype: kind, Class: dns.ClassINET, Ttl: uint32(z.o.TTL.Seconds())}
+// below reports whether name, in lower case, is the zone's, or below it.
+func (z *Zone) below(name string) bool {
+	if strings.Contains(name, `\`) { // a dot within a label is no end of it
+		return dns.IsSubDomain(z.name, name)
+	}
+	above, ok := strings.CutSuffix(name, z.name)
+	return ok && (above == "" || above[len(above)-1] == '.')
+}
+
+// addNameServer takes up a name server, and if it lies in the zone its addresses.
+func (z *Zone) addNameServer(name string) error {
+	if _, ok := dns.IsDomainName(name); !ok || name == "." {
+		return errors.New("is no name")
+	}
+	z.ns = append(z.ns, name)
+	if !z.below(name) {
+		return nil
+	}
+	rel := z.relative(name)
+	switch {
+	case len(z.o.Addresses) == 0:
+		return errors.New("lies in the zone, and has no address: name one outside of it")
+	case strings.HasPrefix(rel, "mta-sts."), strings.HasPrefix(rel, "_"):
+		return errors.New("is where the records of a domain may be: give it another name")
+	}
+	z.fixed[rel] = z.addresses("", dns.TypeANY)
+	for _, above, more := strings.Cut(rel, "."); more; _, above, more = strings.Cut(above, ".") {
+		if _, known := z.fixed[above]; !known {
+			z.fixed[above] = nil
+		}
+	}
+	return nil
+}
+
+// setHostmaster makes a name of a mail address (RFC 1035 §8).
+func (z *Zone) setHostmaster(address string) error {
+	local, domain, found := strings.Cut(address, "@")
+	if address == "" {
+		local, domain, found = "hostmaster", z.name, true
+	}
+	z.mbox = dns.Fqdn(strings.NewReplacer(`\`, `\\`, ".", `\.`).Replace(local) + "." + domain)
+	if _, ok := dns.IsDomainName(z.mbox); !ok || !found || local == "" || domain == "" {
+		return fmt.Errorf("the hostmaster %q is no mail address", address)
+	}
+	return nil
+}
+
+// relative is a name in the zone without the zone's.
+func (z *Zone) relative(name string) string {
+	if name == z.name {
+		return ""
+	}
+	return name[:len(name)-len(z.name)-len(".")]
 }
 
 // Set takes in what domains announce now, and takes out those that are removed. One of
 // whose names does not fit below the zone is left out, and told of.
 func (z *Zone) Set(changed []Set, removed []string) {
-	z.mu.Lock()
-	defer z.mu.Unlock()
+	fit := changed[:0:0]
 	for _, s := range changed {
-		if longest := len(mtasts.RecordName(s.Domain)) + 2 + len(z.name); longest > 253 {
+		if len(tlsrpt.RecordName(s.Domain))+len(z.name) > 253 { // the final dot is the one between
 			z.o.Log.Error("a domain's name is too long to be answered for below the zone", "domain", s.Domain, "zone", z.o.Name)
 			continue
 		}
-		if _, known := z.domains[s.Domain]; !known {
-			z.count(s.Domain, 1)
+		if n := len(reportText(s)); n > maxReports {
+			z.o.Log.Error("a domain has reports sent to more than fits into a record", "domain", s.Domain, "bytes", n, "limit", maxReports)
+			s.RUA = nil
 		}
-		z.domains[s.Domain] = s
+		fit = append(fit, s)
 	}
-	for _, domain := range removed {
-		if _, known := z.domains[domain]; known {
-			z.count(domain, -1)
-			delete(z.domains, domain)
-		}
-	}
-	// It grows with each change, and over restarts as long as the clock does.
-	z.serial = max(z.serial+1, uint32(z.o.Now().Unix()))
-}
-
-// count counts the names above domain.
-func (z *Zone) count(domain string, by int) {
+	z.table.set(fit, removed)
+	// It grows with each change, and over restarts as long as the clock does, and there
+	// are not more changes than seconds. Nobody transfers the zone, so that is for people.
 	for {
-		var more bool
-		if _, domain, more = strings.Cut(domain, "."); !more {
+		old := z.serial.Load()
+		if z.serial.CompareAndSwap(old, max(old+1, uint32(z.o.Now().Unix()))) {
 			return
 		}
-		if z.above[domain] += by; z.above[domain] == 0 {
-			delete(z.above, domain)
-		}
 	}
 }
 
-// node is what there is at a name.
-type node struct {
-	exists  bool // if only since there are names below it: then it is not NXDOMAIN (RFC 8020 §2)
-	records []dns.RR
+// find returns the records of a kind at name, which is in lower case, in or below the zone;
+// owner is how it was asked for. dns.TypeANY is for records of one kind, whichever (RFC
+// 8482 §4.1). A name exists also if only others below it do (RFC 8020 §2).
+func (z *Zone) find(name, owner string, kind uint16) (rrs []dns.RR, exists bool) {
+	rel := z.relative(name)
+	fixed, exists := z.fixed[rel]
+	for _, rr := range fixed {
+		if rr.Header().Rrtype == kind || kind == dns.TypeANY && rr.Header().Rrtype == fixed[0].Header().Rrtype {
+			rr = dns.Copy(rr)
+			rr.Header().Name = owner
+			rrs = append(rrs, rr)
+		}
+	}
+	if rel == "" && kind == dns.TypeANY {
+		return []dns.RR{z.soa(owner)}, true
+	} else if rel == "" {
+		return append(z.atApex(owner, kind), rrs...), true
+	}
+	if len(rrs) > 0 {
+		return rrs, true
+	}
+	if domain, ok := strings.CutPrefix(rel, "_mta-sts."); ok {
+		if e := z.domain(domain); e != nil && e.id != "" {
+			return z.txt(owner, kind, mtasts.Record{ID: e.id}.String()), true
+		}
+	}
+	if domain, ok := strings.CutPrefix(rel, "_smtp._tls."); ok {
+		if e := z.domain(domain); e != nil && e.reports != noReports {
+			return z.txt(owner, kind, e.reports.Value()), true
+		}
+	}
+	if domain, ok := strings.CutPrefix(rel, "_tls."); ok {
+		if e := z.domain(domain); e != nil && e.reports != noReports {
+			return nil, true
+		}
+	}
+	if domain, ok := strings.CutPrefix(rel, "mta-sts."); ok {
+		if z.domain(domain) != nil {
+			return z.host(owner, kind), true
+		}
+	}
+	return nil, exists || z.table.get(rel) != nil
 }
 
-// find returns what there is at name, in lower case, in or below the zone, of a kind; dns.TypeANY
-// is for one record of whatever kind (RFC 8482 §4.1).
-func (z *Zone) find(name string, kind uint16) node {
-	if name == z.name {
-		return node{true, z.atApex(kind)}
-	}
-	var n node
-	for _, ns := range z.o.NameServers {
-		if dns.CanonicalName(ns) == name {
-			n.exists = true
-			n.records = append(n.records, z.addresses(name, kind)...)
-		}
-	}
-	below := strings.TrimSuffix(name, "."+z.name)
-	z.mu.RLock()
-	defer z.mu.RUnlock()
-	if _, ok := z.domains[below]; ok || z.above[below] > 0 {
-		n.exists = true
-	}
-	if _, ok := z.domains[strings.TrimPrefix(below, "_tls.")]; ok {
-		n.exists = true
-	}
-	if domain, ok := strings.CutPrefix(below, "mta-sts."); ok {
-		if _, ok := z.domains[domain]; ok {
-			n.exists = true
-			n.records = append(n.records, z.host(name, kind)...)
-		}
-	}
-	if domain, ok := strings.CutPrefix(below, "_mta-sts."); ok {
-		if s, ok := z.domains[domain]; ok && s.ID != "" {
-			n.exists = true
-			n.records = append(n.records, z.txt(name, kind, mtasts.Record{ID: s.ID}.String())...)
-		}
-	}
-	if domain, ok := strings.CutPrefix(below, "_smtp._tls."); ok {
-		if s, ok := z.domains[domain]; ok && len(s.RUA) > 0 {
-			n.exists = true
-			n.records = append(n.records, z.txt(name, kind, tlsrpt.Record{RUA: s.RUA}.String())...)
-		}
-	}
-	return n
-}
-
-func (z *Zone) atApex(kind uint16) []dns.RR {
-	switch kind {
-	case dns.TypeSOA, dns.TypeANY:
-		return []dns.RR{z.soa()}
-	case dns.TypeNS:
-		return z.apex
+// domain is a domain's entry, nil if it is none of ours.
+func (z *Zone) domain(name string) *entry {
+	if e := z.table.get(name); e != nil && e.domain {
+		return e
 	}
 	return nil
 }
 
-// soa is the zone's SOA record, also for the authority section of a denial.
-func (z *Zone) soa() *dns.SOA {
-	z.mu.RLock()
-	serial := z.serial
-	z.mu.RUnlock()
-	local, domain, _ := strings.Cut(z.o.Hostmaster, "@")
-	if domain == "" {
-		local, domain = "hostmaster", z.name
+func (z *Zone) header(owner string, kind uint16) dns.RR_Header {
+	return dns.RR_Header{Name: owner, Rrtype: kind, Class: dns.ClassINET, Ttl: z.ttl}
+}
+
+func (z *Zone) atApex(owner string, kind uint16) (rrs []dns.RR) {
+	switch kind {
+	case dns.TypeSOA:
+		return []dns.RR{z.soa(owner)}
+	case dns.TypeNS:
+		for _, ns := range z.ns {
+			rrs = append(rrs, &dns.NS{Hdr: z.header(owner, dns.TypeNS), Ns: ns})
+		}
 	}
-	negative := uint32(min(z.o.TTL, maxNegative).Seconds())
+	return rrs
+}
+
+// soa is the zone's SOA record, also for the authority section of a denial.
+func (z *Zone) soa(owner string) *dns.SOA {
+	negative := min(z.ttl, uint32(maxNegative.Seconds()))
 	soa := &dns.SOA{
-		Hdr: z.header(z.name, dns.TypeSOA), Ns: z.apex[0].(*dns.NS).Ns,
-		Mbox:   dns.Fqdn(strings.ReplaceAll(local, ".", `\.`) + "." + domain),
-		Serial: serial, Refresh: soaRefresh, Retry: soaRetry, Expire: soaExpire, Minttl: negative,
+		Hdr: z.header(owner, dns.TypeSOA), Ns: z.ns[0], Mbox: z.mbox, Serial: z.serial.Load(),
+		Refresh: soaRefresh, Retry: soaRetry, Expire: soaExpire, Minttl: negative,
 	}
 	soa.Hdr.Ttl = negative // RFC 2308 §5
 	return soa
 }
 
 // host is the record of a policy host.
-func (z *Zone) host(name string, kind uint16) []dns.RR {
+func (z *Zone) host(owner string, kind uint16) []dns.RR {
 	if z.o.Host != "" { // whatever is asked for (RFC 1034 §4.3.2)
-		return []dns.RR{&dns.CNAME{Hdr: z.header(name, dns.TypeCNAME), Target: dns.CanonicalName(z.o.Host)}}
+		return []dns.RR{&dns.CNAME{Hdr: z.header(owner, dns.TypeCNAME), Target: dns.CanonicalName(z.o.Host)}}
 	}
-	return z.addresses(name, kind)
-}
-
-func (z *Zone) addresses(name string, kind uint16) (rrs []dns.RR) {
-	for _, addr := range z.o.Addresses {
-		switch {
-		case addr.Is4() && (kind == dns.TypeA || kind == dns.TypeANY):
-			rrs = append(rrs, &dns.A{Hdr: z.header(name, dns.TypeA), A: addr.AsSlice()})
-		case addr.Is6() && (kind == dns.TypeAAAA || kind == dns.TypeANY && len(rrs) == 0):
-			rrs = append(rrs, &dns.AAAA{Hdr: z.header(name, dns.TypeAAAA), AAAA: addr.AsSlice()})
+	rrs := z.addresses(owner, kind)
+	for i, rr := range rrs {
+		if rr.Header().Rrtype != rrs[0].Header().Rrtype {
+			return rrs[:i] // what is left of ANY
 		}
 	}
 	return rrs
 }
 
-func (z *Zone) txt(name string, kind uint16, text string) []dns.RR {
+// addresses are those of one kind, or the IPv4 ones before the others.
+func (z *Zone) addresses(owner string, kind uint16) (rrs []dns.RR) {
+	for _, addr := range z.o.Addresses {
+		if addr.Is4() && (kind == dns.TypeA || kind == dns.TypeANY) {
+			rrs = append(rrs, &dns.A{Hdr: z.header(owner, dns.TypeA), A: addr.AsSlice()})
+		}
+	}
+	for _, addr := range z.o.Addresses {
+		if addr.Is6() && (kind == dns.TypeAAAA || kind == dns.TypeANY) {
+			rrs = append(rrs, &dns.AAAA{Hdr: z.header(owner, dns.TypeAAAA), AAAA: addr.AsSlice()})
+		}
+	}
+	return rrs
+}
+
+func (z *Zone) txt(owner string, kind uint16, text string) []dns.RR {
 	if kind != dns.TypeTXT && kind != dns.TypeANY {
 		return nil
 	}
-	return []dns.RR{&dns.TXT{Hdr: z.header(name, dns.TypeTXT), Txt: split(text)}}
+	return []dns.RR{&dns.TXT{Hdr: z.header(owner, dns.TypeTXT), Txt: split(text)}}
 }
 
 // split cuts a text into the strings of a TXT record (RFC 1035 §3.3), escaped.

@@ -310,7 +310,7 @@ func TestZoneIsNoAmplifier(t *testing.T) {
 	if m := ask(t, addr, "tcp", q); len(m.Answer) != 1 {
 		t.Error("no answer by TCP")
 	}
-	if n := testutil.CollectAndCount(z, "mtasts_dns_zone_questions_total"); n != 5 {
+	if n := testutil.CollectAndCount(z, "mtasts_dns_zone_questions_total"); n != 9 {
 		t.Errorf("%d series", n)
 	}
 }
