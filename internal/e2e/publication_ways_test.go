@@ -95,7 +95,7 @@ func TestUpdateErrors(t *testing.T) {
 		{"another secret", "tenant.test", bind, &dnsrecords.TSIG{Name: "mtasts-server", Algorithm: "hmac-sha256", Secret: other}, "refuses the key \"mtasts-server\" (BADSIG): the key's secret or algorithm differs"},
 		{"a key it does not know", "tenant.test", bind, &dnsrecords.TSIG{Name: "stranger", Algorithm: "hmac-sha256", Secret: testTSIG}, "refuses the key \"stranger\" (BADKEY): it does not know the key: check its name"},
 		{"no key", "tenant.test", bind, nil, "says REFUSED to an update of tenant.test.: allow the key, or our address"},
-		{"a zone of somebody else's", "elsewhere.test", bind, good, "does not answer for a zone that _mta-sts.elsewhere.test lies in (REFUSED): leave the domain out by dns.update.zones"},
+		{"a zone of somebody else's", "elsewhere.test", bind, good, "does not answer for a zone that _smtp._tls.elsewhere.test lies in (REFUSED): leave the domain out by dns.update.zones"},
 		{"nobody there", "tenant.test", "127.0.0.1:1", good, "asking 127.0.0.1:1: "},
 	} {
 		u, err := dnsrecords.NewUpdater(dnsrecords.UpdaterOptions{Server: c.server, TSIG: c.key, TTL: time.Hour, Timeout: 10 * time.Second, Log: slog.New(slog.DiscardHandler)})
