@@ -98,7 +98,7 @@ func (u *Updater) send(ctx context.Context, c *change) error {
 func updateHint(rcode int) string {
 	switch rcode {
 	case dns.RcodeRefused:
-		return "allow the key, or our address, to update _mta-sts, _smtp._tls and mta-sts (update-policy, acl)"
+		return "allow the key, or our address, to update _mta-sts, _smtp._tls and mta-sts (update-policy, acl), and see its log"
 	case dns.RcodeNotAuth:
 		return "it is no primary of the zone, or does not know the key: check dns.update.server and key"
 	case dns.RcodeNotZone:
