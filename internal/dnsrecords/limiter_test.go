@@ -26,14 +26,15 @@ func TestLimiter(t *testing.T) {
 		addr            string
 		passed, slipped int
 	}{
-		{"192.0.2.1", perSecond, (1000 - perSecond) / 2},
-		{"192.0.2.99", 0, 500}, // the same network
-		{"::ffff:192.0.2.7", 0, 500},
-		{"192.0.3.1", perSecond, (1000 - perSecond) / 2},
-		{"2001:db8:0:ff::1", perSecond, (1000 - perSecond) / 2},
-		{"2001:db8:0:fe::2", 0, 500},
-		{"2001:db8:0:100::1", perSecond, (1000 - perSecond) / 2},
-		{"fe80::1%eth0", perSecond, (1000 - perSecond) / 2},
+		{"192.0.2.1", perSecond, 1000 - perSecond},
+		{"192.0.2.99", 0, 1000}, // the same network
+		{"::ffff:192.0.2.7", 0, slipsPerSecond + perSecond - 2000},
+		{"192.0.2.1", 0, 0},
+		{"192.0.3.1", perSecond, 1000 - perSecond},
+		{"2001:db8:0:ff::1", perSecond, 1000 - perSecond},
+		{"2001:db8:0:fe::2", 0, 1000},
+		{"2001:db8:0:100::1", perSecond, 1000 - perSecond},
+		{"fe80::1%eth0", perSecond, 1000 - perSecond},
 	} {
 		if passed, slipped := took(c.addr, 1000); passed != c.passed || slipped != c.slipped {
 			t.Errorf("%s: %d passed, %d slipped", c.addr, passed, slipped)
