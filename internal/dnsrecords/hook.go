@@ -2,6 +2,7 @@ package dnsrecords
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -12,6 +13,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"os"
 	"os/exec"
 	"strconv"
@@ -34,10 +37,10 @@ type Change struct {
 
 // HookOptions say what brings changes about.
 type HookOptions struct {
-	Command []string // program and arguments
-	URL     string   // or a web hook
-	Secret  string   // that the web hook knows us by; "whsec_" and base64, or any text
-	Timeout time.Duration
+	Command []string      // program and arguments
+	URL     string        // or a web hook
+	Secret  string        // that the web hook knows us by; "whsec_" and base64, or any text
+	Timeout time.Duration // 0: 30 seconds
 }
 
 // Hook brings changes about by somebody's program or web hook.
@@ -56,20 +59,41 @@ func NewHook(o HookOptions) (*Hook, error) {
 	if (len(o.Command) == 0) == (o.URL == "") {
 		return nil, errors.New("a hook needs a command or a URL")
 	}
+	if o.URL != "" {
+		if err := checkHookURL(o.URL); err != nil {
+			return nil, err
+		}
+		if o.Secret == "" {
+			return nil, errors.New("a web hook needs a secret: it is signed")
+		}
+	}
+	h.o.Timeout = cmp.Or(o.Timeout, 30*time.Second)
 	if s, ok := strings.CutPrefix(o.Secret, "whsec_"); ok {
 		key, err := base64.StdEncoding.DecodeString(s)
-		if err != nil {
+		if err != nil || len(key) == 0 {
 			return nil, errors.New(`what follows "whsec_" in the secret is no base64`)
 		}
 		h.key = key
 	}
 	h.client = &http.Client{
-		Timeout: o.Timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error {
 			return errors.New("it redirects, and what is signed is for one address only")
 		},
 	}
 	return h, nil
+}
+
+// checkHookURL allows TLS only, but on this machine. The URL is not told: it may hold a token.
+func checkHookURL(text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" {
+		return errors.New("the web hook's URL is none")
+	}
+	addr, _ := netip.ParseAddr(u.Hostname())
+	if u.Scheme != "https" && (u.Scheme != "http" || u.Hostname() != "localhost" && !addr.IsLoopback()) {
+		return fmt.Errorf("the web hook at %q is not https", u.Host)
+	}
+	return nil
 }
 
 // Do has c brought about.
@@ -87,7 +111,7 @@ func (h *Hook) Do(ctx context.Context, c Change) error {
 }
 
 // run runs the command, with the change as JSON on standard input, and its parts in the
-// environment. It is ended with all that it started when its time is over.
+// environment. When it ends, or its time is over, all that it started is ended with it.
 func (h *Hook) run(ctx context.Context, c Change, text []byte) error {
 	cmd := exec.CommandContext(ctx, h.o.Command[0], h.o.Command[1:]...)
 	var out tail
@@ -96,14 +120,19 @@ func (h *Hook) run(ctx context.Context, c Change, text []byte) error {
 		"MTASTS_DOMAIN="+c.Domain, "MTASTS_NAME="+c.Name, "MTASTS_TYPE="+c.Type, "MTASTS_ACTION="+c.Action,
 		"MTASTS_VALUE="+c.Value, "MTASTS_BEFORE="+c.Before, "MTASTS_TTL="+strconv.Itoa(c.TTL), "MTASTS_ID="+c.ID)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second
+	end := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.Cancel, cmd.WaitDelay = end, time.Second
 	err := cmd.Run()
+	if cmd.Process != nil {
+		_ = end() // most often nobody is left
+	}
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, exec.ErrWaitDelay) && cmd.ProcessState.Success() && ctx.Err() == nil: // it has left somebody behind
 		return nil
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return fmt.Errorf("%s has not ended in time, which is %s", h.o.Command[0], h.o.Timeout)
 	case ctx.Err() != nil:
-		return fmt.Errorf("%s has not ended within %s", h.o.Command[0], h.o.Timeout)
+		return fmt.Errorf("%s was ended: %w", h.o.Command[0], ctx.Err())
 	case len(out.text) > 0:
 		return fmt.Errorf("%s: %w: %s", h.o.Command[0], err, escape(strings.TrimSpace(string(out.text)), maxValue))
 	}
@@ -138,8 +167,11 @@ func (h *Hook) post(ctx context.Context, text []byte) error {
 		req.Header.Set(name, value)
 	}
 	res, err := h.client.Do(req)
+	if urlErr, ok := errors.AsType[*url.Error](err); ok {
+		err = urlErr.Err // without the URL, which may hold a token
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("asking the web hook at %q: %w", req.URL.Host, err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode/100 == 2 {

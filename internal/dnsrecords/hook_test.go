@@ -6,13 +6,16 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -69,7 +72,7 @@ func TestHookCommandFails(t *testing.T) {
 		{"exit 3", "sh: exit status 3", 0},
 		{`printf 'no such\033[2J zone' >&2; exit 1`, `sh: exit status 1: no such\x1b[2J zone`, 0},
 		{`yes 'a line' | head -c 1000000; exit 1`, "sh: exit status 1: a line", 0},
-		{"sleep 600 & wait", "sh has not ended within 200ms", 200 * time.Millisecond},
+		{"sleep 600 & wait", "sh has not ended in time, which is 200ms", 200 * time.Millisecond},
 	} {
 		h := newHook(t, dnsrecords.HookOptions{Command: []string{"sh", "-c", c.script}, Timeout: c.timeout})
 		err := h.Do(t.Context(), announce)
@@ -133,11 +136,52 @@ func TestWebHookFails(t *testing.T) {
 	for want, o := range map[string]dnsrecords.HookOptions{
 		"a hook needs a command or a URL":                  {},
 		`what follows "whsec_" in the secret is no base64`: {URL: "https://example.com", Secret: "whsec_*"},
+		"a web hook needs a secret: it is signed":          {URL: "https://example.com"},
+		`the web hook at "example.com" is not https`:       {URL: "http://example.com/?token=x", Secret: "x"},
+		"the web hook's URL is none":                       {URL: "https://", Secret: "x"},
 	} {
 		if _, err := dnsrecords.NewHook(o); err == nil || err.Error() != want {
 			t.Errorf("%+v: %v", o, err)
 		}
 	}
+}
+
+// A token in the URL of a web hook is told to nobody.
+func TestWebHookKeepsItsURL(t *testing.T) {
+	s := httptest.NewServer(http.NotFoundHandler())
+	s.Close()
+	err := newHook(t, dnsrecords.HookOptions{URL: s.URL + "/?token=hidden", Secret: "x"}).Do(t.Context(), announce)
+	if err == nil || strings.Contains(err.Error(), "hidden") || !strings.Contains(err.Error(), "asking the web hook at \"127.0.0.1:") {
+		t.Error(err)
+	}
+}
+
+// A command that succeeds and leaves somebody behind has succeeded, and nobody is left.
+func TestHookLeavesNobody(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pid")
+	h := newHook(t, dnsrecords.HookOptions{Command: []string{"sh", "-c", `sleep 600 & echo $! > "$1"`, "sh", file}})
+	if err := h.Do(t.Context(), announce); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) && !zombie(pid); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it is there still")
+		}
+	}
+}
+
+// zombie reports whether a process is over, and nobody has asked how it ended.
+func zombie(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && strings.Contains(string(text), ") Z ")
 }
 
 // The example for a provider's API does what it says, against an API of that kind.
