@@ -184,9 +184,10 @@ func verifyDomains(cmd *cobra.Command, f *verifyFlags, args []string) ([]string,
 	if len(f.resolvers) == 0 {
 		f.resolvers = v.Resolvers()
 	}
-	f.private = f.private || v.Private()
 	if len(args) == 0 {
 		domains = slices.Sorted(maps.Keys(wants))
 	}
+	strange := func(domain string) bool { return wants[domain].Want == nil }
+	f.private = f.private || v.Private() && !slices.ContainsFunc(domains, strange) // it is for what we serve
 	return domains, wants, nil
 }
