@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"mtasts-server/mtasts"
 )
 
 // ExportOptions say what zone files hold.
@@ -37,6 +39,9 @@ func WriteZoneFile(path string, sets iter.Seq[Set], o ExportOptions) error {
 // WriteDomainFile writes the records of one domain to its file in dir, domain.zone. A
 // domain that announces nothing has an empty one: whoever includes it must find it.
 func WriteDomainFile(dir, domain string, set Set, announced bool, o ExportOptions) error {
+	if name, err := mtasts.ParseDomain(domain); err != nil || name != domain {
+		return fmt.Errorf("domain %q names no file", domain)
+	}
 	return replace(filepath.Join(dir, domain+".zone"), func(w io.Writer) error {
 		if !announced {
 			return nil
@@ -70,7 +75,10 @@ func replace(path string, write func(io.Writer) error) (err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	// A name that stays the same: what a crash leaves behind is written over.
+	name := filepath.Join(filepath.Dir(path), ".new-"+filepath.Base(path))
+	_ = os.Remove(name)
+	tmp, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}

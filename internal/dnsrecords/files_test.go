@@ -30,6 +30,12 @@ func TestWriteZoneFile(t *testing.T) {
 		}
 		return fi
 	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(filepath.Dir(path), ".new-all.zone"), []byte("left by a crash"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	a, b := dnsrecords.Set{Domain: "a.example", ID: "1"}, dnsrecords.Set{Domain: "b.example"}
 	first := write(a, b)
 	if same := write(a, b); !os.SameFile(first, same) {
@@ -63,6 +69,11 @@ func TestWriteDomainFile(t *testing.T) {
 		text, err := os.ReadFile(filepath.Join(dir, "a.example.zone"))
 		if err != nil || strings.Contains(string(text), "id=1") != announced {
 			t.Errorf("announced is %v: %s, %v", announced, text, err)
+		}
+	}
+	for _, domain := range []string{"../a.example", "a.example/b", "", ".", "A.example", "a.example."} {
+		if err := dnsrecords.WriteDomainFile(dir, domain, dnsrecords.Set{}, true, dnsrecords.ExportOptions{}); err == nil {
+			t.Errorf("%q is a file", domain)
 		}
 	}
 	blocked := filepath.Join(dir, "file")

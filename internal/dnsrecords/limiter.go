@@ -18,7 +18,7 @@ const (
 	// answers for them has as long.
 	slipsPerSecond = 10 * perSecond
 
-	// limiterRows of limiterPlaces each, 1.2 MiB, are the networks that are told apart.
+	// limiterRows of limiterPlaces each, 1.1 MiB, are the networks that are told apart.
 	limiterRows   = 1 << 14
 	limiterPlaces = 4
 )
