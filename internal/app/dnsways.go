@@ -15,7 +15,6 @@ import (
 	"mtasts-server/internal/ledger"
 	"mtasts-server/internal/lookup"
 	"mtasts-server/internal/sendercheck"
-	"mtasts-server/mtasts"
 )
 
 // newAnnouncer returns what publishes in DNS as the settings say; nil where nothing is to be
@@ -164,11 +163,10 @@ func (w *hookWay) apply(ctx context.Context, want, before dnsrecords.Set) error 
 }
 
 func (w *hookWay) leave(ctx context.Context, domain string) error {
-	host := mtasts.PolicyHost(domain)
 	var errs []error
-	for _, r := range dnsrecords.Wanted(dnsrecords.Set{Domain: domain}, w.settings.Target, w.settings.TTL) {
-		if r.Name == host && !w.settings.DryRun {
-			errs = append(errs, w.hook.Do(ctx, dnsrecords.Change{Domain: domain, Name: r.Name, Type: r.Type, Action: "remove", Before: r.Value}))
+	for _, c := range dnsrecords.Leaving(domain, w.settings.Target, w.settings.TTL) {
+		if !w.settings.DryRun {
+			errs = append(errs, w.hook.Do(ctx, c))
 		}
 	}
 	return errors.Join(errs...)

@@ -29,7 +29,7 @@ type Change struct {
 	Name   string `json:"name"`             // of the record, without the final dot
 	Type   string `json:"type"`             // "TXT", "CNAME", "A" or "AAAA"
 	Action string `json:"action"`           // "set" or "remove"
-	Value  string `json:"value,omitempty"`  // to set: a text as it reads, a name without the final dot
+	Value  string `json:"value,omitempty"`  // to set: a text as it reads, a name without the final dot, all addresses with blanks between
 	Before string `json:"before,omitempty"` // our value that it replaces, or is to be removed
 	TTL    int    `json:"ttl,omitempty"`    // seconds
 	ID     string `json:"id,omitempty"`     // of the policy that is announced then

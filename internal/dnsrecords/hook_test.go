@@ -211,12 +211,17 @@ func TestExampleHookForAPI(t *testing.T) {
 	if err := h.Do(t.Context(), quoted); err != nil {
 		t.Fatal(err)
 	}
+	addresses := dnsrecords.Change{Domain: "example.com", Name: "mta-sts.example.com", Type: "A", Action: "set", Value: "192.0.2.1 192.0.2.2", TTL: 60}
+	if err := h.Do(t.Context(), addresses); err != nil {
+		t.Fatal(err)
+	}
 	removal := dnsrecords.Change{Domain: "example.com", Name: "_mta-sts.example.com", Type: "TXT", Action: "remove", Before: "v=STSv1; id=old1;"}
 	if err := h.Do(t.Context(), removal); err == nil || !strings.Contains(err.Error(), "423") || !strings.Contains(err.Error(), "locked") {
 		t.Errorf("an API that refuses: %v", err)
 	}
 	want := []string{
 		`PUT /records/_mta-sts.example.com/TXT Bearer secret {"ttl": 3600, "values": ["v=TLSRPTv1; rua=https://example.com/\"\\"]}`,
+		`PUT /records/mta-sts.example.com/A Bearer secret {"ttl": 60, "values": ["192.0.2.1", "192.0.2.2"]}`,
 		"DELETE /records/_mta-sts.example.com/TXT Bearer secret ",
 	}
 	if diff := cmp.Diff(want, did); diff != "" {
@@ -256,5 +261,28 @@ func TestChanges(t *testing.T) {
 		if diff := cmp.Diff(c.changes, got); diff != "" {
 			t.Errorf("%s:\n%s", c.why, diff)
 		}
+	}
+}
+
+// The addresses of a host are one change for each type, and so they leave.
+func TestChangesOfAddresses(t *testing.T) {
+	target := []string{"192.0.2.1", "2001:db8::1", "192.0.2.2"}
+	d := dnsrecords.Set{Domain: "example.com"}
+	want := []dnsrecords.Change{
+		{Domain: "example.com", Name: "mta-sts.example.com", Type: "A", Action: "set", Value: "192.0.2.1 192.0.2.2", TTL: 60},
+		{Domain: "example.com", Name: "mta-sts.example.com", Type: "AAAA", Action: "set", Value: "2001:db8::1", TTL: 60},
+	}
+	if diff := cmp.Diff(want, dnsrecords.Changes(d, d, true, target, time.Minute)); diff != "" {
+		t.Error(diff)
+	}
+	if cs := dnsrecords.Changes(d, d, false, target, time.Minute); len(cs) > 0 {
+		t.Errorf("%+v", cs)
+	}
+	for i := range want {
+		c := &want[i]
+		c.Action, c.Before, c.Value, c.TTL = "remove", c.Value, "", 0
+	}
+	if diff := cmp.Diff(want, dnsrecords.Leaving("example.com", target, time.Minute)); diff != "" {
+		t.Error(diff)
 	}
 }

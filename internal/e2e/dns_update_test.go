@@ -197,6 +197,65 @@ zone "tenant.test" { type primary; file "tenant.zone"; allow-update { key "k"; }
 	}
 }
 
+// The example hook sets and removes what a domain may have: several addresses, and a text in
+// several strings, beside records of others.
+func TestHookNsupdate(t *testing.T) {
+	bind := startBIND(t, testTSIG, `_smtp._tls IN TXT "other"`)
+	eventually(t, "BIND answers", func() error {
+		_, err := texts(bind, "tenant.test")
+		return err
+	})
+	host, port, err := net.SplitHostPort(bind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := filepath.Abs("../../examples/hooks/nsupdate.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(key, fmt.Appendf(nil, "key \"mtasts-server\" { algorithm hmac-sha256; secret %q; };\n", testTSIG), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{"NSUPDATE_SERVER": host, "NSUPDATE_PORT": port, "NSUPDATE_KEY": key} {
+		t.Setenv(name, value)
+	}
+	h, err := dnsrecords.NewHook(dnsrecords.HookOptions{Command: []string{script}, Timeout: programPatience})
+	if err != nil {
+		t.Fatal(err)
+	}
+	do := func(cs []dnsrecords.Change) {
+		t.Helper()
+		for _, c := range cs {
+			for range 2 { // it may be given the same change twice
+				if err := h.Do(t.Context(), c); err != nil {
+					t.Fatalf("%+v: %v", c, err)
+				}
+			}
+		}
+	}
+	target := []string{"192.0.2.1", "192.0.2.2", "2001:db8::1"}
+	full, none := tenantSet("a1"), dnsrecords.Set{Domain: "tenant.test"}
+	do(dnsrecords.Changes(full, none, true, target, time.Minute))
+	if got := lines(t, bind, "mta-sts.tenant.test", dns.TypeA); !slices.Equal(got, []string{"60 192.0.2.1", "60 192.0.2.2"}) {
+		t.Errorf("%q", got)
+	}
+	got := lines(t, bind, "_smtp._tls.tenant.test", dns.TypeTXT)
+	text := strings.NewReplacer(`" "`, "", `\\`, `\`, `\"`, `"`).Replace(strings.Join(got, "|"))
+	if want := `60 "other"|60 "v=TLSRPTv1; rua=` + strings.Join(full.RUA, ",") + `"`; text != want {
+		t.Errorf("%s\nwant %s", text, want)
+	}
+	do(dnsrecords.Changes(none, full, false, target, time.Minute))
+	do(dnsrecords.Leaving("tenant.test", target, time.Minute))
+	for name, want := range map[string]int{"mta-sts": 0, "_mta-sts": 0, "_smtp._tls": 1} {
+		for _, kind := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeTXT} {
+			if got := lines(t, bind, name+".tenant.test", kind); len(got) != want && kind == dns.TypeTXT || len(got) > 0 && kind != dns.TypeTXT {
+				t.Errorf("%s: %q", name, got)
+			}
+		}
+	}
+}
+
 // lossy passes datagrams on to a name server, and loses its answers while it is told so.
 type lossy struct {
 	addr  string
