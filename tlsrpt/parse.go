@@ -20,7 +20,10 @@ const (
 	maxDepth      = 16       // four levels are needed
 	maxPolicies   = 10_000   // domains of one provider, in one report
 	maxDetails    = 1_000    // of one policy: result types times MX hosts times addresses
+	maxAllDetails = 50_000   // of a report: three bytes of JSON would become two hundred of memory
 	maxLines      = 200      // of a policy's text, which has one for each MX host
+	maxAllLines   = 200_000  // of a report, for the same reason
+	maxKeys       = 1_000    // of one JSON object: each is remembered, to see it stand twice
 	maxText       = 1024     // bytes of any text: an error message, a TLSA record
 	maxName       = 253      // of a host
 	maxNotes      = 100      // more tell nothing new
@@ -72,8 +75,9 @@ func ParseReport(data []byte) (*Report, error) {
 
 // reportParser collects notes, and the first error.
 type reportParser struct {
-	r   *Report
-	err error
+	r                *Report
+	err              error
+	nDetails, nLines int // so far
 }
 
 func (p *reportParser) note(code NoteCode, path string) {
@@ -108,6 +112,9 @@ func (p *reportParser) scan(data []byte) error {
 					p.note(NoteDuplicateKey, clean(key, 60))
 				}
 				open[top].keys[key] = true
+				if len(open[top].keys) > maxKeys {
+					return &ErrReport{"too-big", fmt.Sprintf("an object of more than %d keys", maxKeys)}
+				}
 				open[top].isKey = false
 				continue
 			}
@@ -144,6 +151,31 @@ func (p *reportParser) object(raw json.RawMessage, path string) (object, bool) {
 	return o, true
 }
 
+// array reads a JSON array whose syntax is right, up to most elements: the rest is not
+// looked at, and takes no memory.
+func (p *reportParser) array(raw json.RawMessage, path string, most int) ([]json.RawMessage, bool) {
+	if len(raw) == 0 || raw[0] != '[' {
+		return nil, false
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if _, err := dec.Token(); err != nil {
+		return nil, false
+	}
+	var list []json.RawMessage
+	for dec.More() {
+		if len(list) >= most {
+			p.note(NoteTooMany, path)
+			break
+		}
+		var item json.RawMessage
+		if err := dec.Decode(&item); err != nil {
+			return nil, false
+		}
+		list = append(list, item)
+	}
+	return list, true
+}
+
 // unknown notes keys that mean nothing here, once for each object.
 func (p *reportParser) unknown(o object, path string, known ...string) {
 	for _, k := range known {
@@ -161,14 +193,10 @@ func (p *reportParser) report(o object) {
 	r.ContactInfo = p.text(o, "contact-info", "contact-info", true)
 	r.ReportID = p.text(o, "report-id", "report-id", true)
 	p.window(o)
-	var list []json.RawMessage
-	if raw, ok := o["policies"]; !ok || json.Unmarshal(raw, &list) != nil || len(list) == 0 {
+	list, ok := p.array(o["policies"], "policies", maxPolicies)
+	if !ok || len(list) == 0 {
 		p.fail("no-policies", "policies is no array with something in it")
 		return
-	}
-	if len(list) > maxPolicies {
-		p.note(NoteTooMany, "policies")
-		list = list[:maxPolicies]
 	}
 	for i, raw := range list {
 		path := fmt.Sprintf("policies[%d]", i)
@@ -298,15 +326,11 @@ func (p *reportParser) details(o object, path string) []json.RawMessage {
 		p.note(NoteNull, path)
 		return nil
 	}
-	var list []json.RawMessage
-	if json.Unmarshal(raw, &list) != nil {
+	list, ok := p.array(raw, path, min(maxDetails, maxAllDetails-p.nDetails))
+	if !ok {
 		p.note(NoteWrongType, path)
-		return nil
 	}
-	if len(list) > maxDetails {
-		p.note(NoteTooMany, path)
-		list = list[:maxDetails]
-	}
+	p.nDetails += len(list)
 	return list
 }
 
@@ -380,18 +404,14 @@ func (p *reportParser) list(o object, key, path string, most int) []string {
 		return nil
 	}
 	var one string
-	var all []json.RawMessage
-	switch {
-	case json.Unmarshal(raw, &one) == nil:
+	if json.Unmarshal(raw, &one) == nil {
 		p.note(NoteTextForList, path)
 		return p.inner([]string{one}, path, most)
-	case json.Unmarshal(raw, &all) != nil:
+	}
+	all, ok := p.array(raw, path, min(maxLines, maxAllLines-p.nLines))
+	if !ok {
 		p.note(NoteWrongType, path)
 		return nil
-	}
-	if len(all) > maxLines {
-		p.note(NoteTooMany, path)
-		all = all[:maxLines]
 	}
 	var list []string
 	for _, raw := range all {
@@ -415,10 +435,11 @@ func (p *reportParser) inner(list []string, path string, most int) []string {
 			list = in
 		}
 	}
-	if len(list) > maxLines {
+	if most := min(maxLines, maxAllLines-p.nLines); len(list) > most {
 		p.note(NoteTooMany, path)
-		list = list[:maxLines]
+		list = list[:most]
 	}
+	p.nLines += len(list)
 	for i, s := range list {
 		list[i] = p.cut(s, path, most)
 	}
