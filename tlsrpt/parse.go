@@ -238,7 +238,7 @@ func (p *reportParser) window(o object) {
 // date reads a date-time (RFC 3339), also one without a time zone, or at 24:00.
 func (p *reportParser) date(o object, key string) time.Time {
 	path := "date-range." + key
-	s := strings.TrimSpace(p.text(o, key, path, true))
+	s := strings.ToUpper(strings.TrimSpace(p.text(o, key, path, true))) // "t" and "z" may be in lower case (RFC 3339 §5.6)
 	if at, err := time.Parse(time.RFC3339, s); err == nil {
 		return p.plausible(at.UTC(), path)
 	}
@@ -381,12 +381,24 @@ func (p *reportParser) text(o object, key, path string, wanted bool) string {
 	return ""
 }
 
-// cut bounds a text, at the start of a character.
+// cut bounds a text, at the start of a character, and rids it of U+0000.
 func (p *reportParser) cut(s, path string, most int) string {
+	if len(s) > most {
+		p.note(NoteTooLong, path)
+		s = bound(s, most)
+	}
+	if strings.Contains(s, "\x00") {
+		p.note(NoteNUL, path)
+		s = bound(strings.ReplaceAll(s, "\x00", "\uFFFD"), most)
+	}
+	return s
+}
+
+// bound cuts valid UTF-8 at the start of a character.
+func bound(s string, most int) string {
 	if len(s) <= most {
 		return s
 	}
-	p.note(NoteTooLong, path)
 	for most > 0 && !utf8.RuneStart(s[most]) {
 		most--
 	}

@@ -62,6 +62,7 @@ func TestReportMemory(t *testing.T) {
 			t.Errorf("%s: %d MiB allocated, %d MiB kept", c.name, taken>>20, kept>>20)
 		}
 		t.Logf("%-28s %6d KiB: %4d MiB allocated, %3d MiB kept", c.name, len(data)>>10, (after.TotalAlloc-before.TotalAlloc)>>20, kept>>20)
+		runtime.KeepAlive(data)
 		runtime.KeepAlive(r)
 	}
 }

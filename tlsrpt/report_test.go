@@ -74,6 +74,12 @@ var corpus = []specimen{
 			"summary": {"total-successful-session-count": 100, "total-failure-session-count": 0}, "failure-details": []}, {`},
 		ok: 90, bad: 10,
 	},
+	{
+		name: "C4 more sessions, and no failures, under the other policy",
+		change: []string{`"policies": [{`, `"policies": [{"policy": {"policy-type": "tlsa", "policy-string": ["3 1 1 00"], "policy-domain": "example.com"},
+			"summary": {"total-successful-session-count": 101, "total-failure-session-count": 0}}, {`},
+		ok: 91, bad: 10,
+	},
 	{name: "C5 a report id whose domain is empty", change: []string{"2026-11-24T00:00:00Z_example.com", "133944884956529435+"}},
 	{
 		name: "C7 a failure with a type and a count only",
@@ -103,6 +109,8 @@ var corpus = []specimen{
 	{name: "C20 policy-string as one string", change: []string{`["version: STSv1", "mode: testing", "mx: mx1.example.com", "max_age: 86400"]`, `"version: STSv1"`}, notes: notes(tlsrpt.NoteTextForList)},
 
 	{name: "a byte order mark", change: []string{"{\n  \"org", "\ufeff{\n  \"org"}, notes: notes(tlsrpt.NoteBOM)},
+	{name: "dates in lower case", change: []string{"23:59:59Z", "23:59:59z", "2026-11-24T23", "2026-11-24t23"}},
+	{name: "U+0000 in a text", change: []string{"Sender Inc.", `S\u0000x`}, notes: notes(tlsrpt.NoteNUL)},
 	{name: "bytes that are no UTF-8", change: []string{"Sender Inc.", "S\xe9nder"}, notes: notes(tlsrpt.NoteNotUTF8)},
 	{name: "a key twice", change: []string{`"report-id"`, `"report-id": "first", "report-id"`}, notes: notes(tlsrpt.NoteDuplicateKey)},
 	{name: "keys that nobody knows", change: []string{`"report-id"`, `"x": [{"y": 1}], "z": 2, "report-id"`}, notes: notes(tlsrpt.NoteUnknownKey)},
