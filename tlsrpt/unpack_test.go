@@ -45,6 +45,13 @@ func zipped(t testing.TB, files ...string) []byte {
 	return b.Bytes()
 }
 
+// brokenZip has a directory that is right, and content that is not.
+func brokenZip(t testing.TB) []byte {
+	z := zipped(t, "r.json", plain)
+	z[60] ^= 0xff
+	return z
+}
+
 func TestUnpack(t *testing.T) {
 	gz := gzipped(t, plain)
 	for _, c := range []struct {
@@ -71,6 +78,7 @@ func TestUnpack(t *testing.T) {
 		{"packed twice", gzipped(t, string(gz)), "", "", "packed-twice"},
 		{"gzip in zip", zipped(t, "r.json.gz", string(gz)), "", tlsrpt.NoteZip, "packed-twice"},
 		{"an empty zip", append([]byte("PK\x03\x04"), make([]byte, 100)...), "", tlsrpt.NoteZip, "not-zip"},
+		{"a broken zip", brokenZip(t), "", tlsrpt.NoteZip, "not-zip"},
 		{"two reports in a zip", zipped(t, "a.json", plain, "b.json", plain), "", tlsrpt.NoteZip, "not-zip"},
 		{"too much", make([]byte, tlsrpt.MaxPackedSize+1), "", "", "too-big"},
 	} {
