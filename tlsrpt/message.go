@@ -157,6 +157,9 @@ func (w *mailWalk) consider(mediaType, name string, data []byte, notes []Note) {
 	case at > 0 && c.rank >= 2: // a filter has written something before it
 		data = data[at:]
 		c.notes = append(c.notes, Note{Code: NoteBanner})
+	case c.rank >= 2 && bytes.Contains(data[:min(len(data), 4096)], []byte("\n{")): // likewise, JSON
+		data = data[bytes.Index(data, []byte("\n{"))+1:]
+		c.notes = append(c.notes, Note{Code: NoteBanner})
 	default:
 		c.rank-- // it will be set aside, which is better than to find nothing
 	}

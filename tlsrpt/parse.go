@@ -279,6 +279,9 @@ func (p *reportParser) policy(o object, path string) PolicyReport {
 	}
 	x.Text = p.list(policy, "policy-string", at+"policy-string", maxText)
 	x.MXHosts = p.list(policy, "mx-host", at+"mx-host", maxName)
+	if _, there := policy["mx-host"]; !there && x.Type == PolicySTS && x.Text != nil {
+		p.note(NoteMissing, at+"mx-host") // where no policy was had there are none
+	}
 	x.Domain = p.domain(policy, at+"policy-domain")
 	p.unknown(policy, path+".policy", "policy-type", "policy-string", "policy-domain", "mx-host")
 
@@ -418,7 +421,7 @@ func (p *reportParser) list(o object, key, path string, most int) []string {
 	var one string
 	if json.Unmarshal(raw, &one) == nil {
 		p.note(NoteTextForList, path)
-		return p.inner([]string{one}, path, most)
+		return p.inner(unjoin(one), path, most)
 	}
 	all, ok := p.array(raw, path, min(maxLines, maxAllLines-p.nLines))
 	if !ok {
@@ -435,6 +438,21 @@ func (p *reportParser) list(o object, key, path string, most int) []string {
 		list = append(list, s)
 	}
 	return p.inner(list, path, most)
+}
+
+// unjoin takes apart what should have been an array: lines, or TLSA records with ";"
+// between them. JSON in a string is for inner.
+func unjoin(s string) []string {
+	if strings.HasPrefix(strings.TrimSpace(s), "[") {
+		return []string{s}
+	}
+	var list []string
+	for part := range strings.FieldsFuncSeq(s, func(c rune) bool { return c == ';' || c == '\n' }) {
+		if part = strings.TrimSpace(part); part != "" && len(list) <= maxLines {
+			list = append(list, part)
+		}
+	}
+	return list
 }
 
 // inner undoes what one large reporter does to TLSA records: all of them as JSON, in one

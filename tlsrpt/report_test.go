@@ -59,7 +59,7 @@ var corpus = []specimen{
 	{name: "plain"},
 	{name: "C1 dates without a zone", change: []string{"00:00:00Z\", \"end", "00:00:00\", \"end", "23:59:59Z", "23:59:59"}, notes: notes(tlsrpt.NoteNoZone, tlsrpt.NoteNoZone)},
 	{name: "C2 no mx-host", change: []string{`,
-      "mx-host": ["mx1.example.com"]`, ""}},
+      "mx-host": ["mx1.example.com"]`, ""}, notes: notes(tlsrpt.NoteMissing)},
 	{
 		name: "C3 TLSA records as JSON in a string",
 		change: []string{
@@ -344,5 +344,23 @@ func BenchmarkParseReport(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// However a policy's text is written, it is the same lines.
+func TestReportPolicyText(t *testing.T) {
+	const list = `["version: STSv1", "mode: testing", "mx: mx1.example.com", "max_age: 86400"]`
+	want := []string{"version: STSv1", "mode: testing", "mx: mx1.example.com", "max_age: 86400"}
+	for _, form := range []string{
+		list,
+		`"version: STSv1\nmode: testing\nmx: mx1.example.com\nmax_age: 86400\n"`,
+		`"version: STSv1\r\nmode: testing\r\nmx: mx1.example.com\r\nmax_age: 86400"`,
+		`"version: STSv1; mode: testing; mx: mx1.example.com; max_age: 86400;"`,
+		`"[\"version: STSv1\",\"mode: testing\",\"mx: mx1.example.com\",\"max_age: 86400\"]"`,
+	} {
+		r, err := tlsrpt.ParseReport([]byte(strings.Replace(plain, list, form, 1)))
+		if err != nil || !slices.Equal(r.Policies[0].Text, want) {
+			t.Errorf("%s: %+v, %v", form, r, err)
+		}
 	}
 }
