@@ -105,3 +105,19 @@ func TestFilesSameID(t *testing.T) {
 		t.Error("the same report by mail has another key")
 	}
 }
+
+// seed adds the files whose names end so to a fuzz test.
+func seed(f *testing.F, suffix string, add func(data []byte)) {
+	f.Helper()
+	names, err := filepath.Glob("testdata/reports/*" + suffix)
+	if err != nil || len(names) == 0 {
+		f.Fatal(suffix, err)
+	}
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		add(data)
+	}
+}

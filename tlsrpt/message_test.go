@@ -109,6 +109,7 @@ func nested(levels int, part string) string {
 }
 
 func FuzzReadMessage(f *testing.F) {
+	seed(f, ".eml", func(data []byte) { f.Add(data) })
 	f.Add([]byte(reportMail("Content-Type: application/tlsrpt+gzip\r\nContent-Transfer-Encoding: base64\r\n\r\n" + lines(gzipped(f, plain)))))
 	f.Add([]byte(mailHead + nested(3, "Content-Type: application/tlsrpt+json\r\n\r\n"+plain)))
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -143,6 +143,8 @@ func TestUnpackBomb(t *testing.T) {
 }
 
 func FuzzUnpack(f *testing.F) {
+	seed(f, ".zip", func(data []byte) { f.Add(data, "application/zip") })
+	seed(f, ".gz", func(data []byte) { f.Add(data, "") })
 	f.Add(gzipped(f, plain), "application/tlsrpt+gzip")
 	f.Add(zipped(f, "r.json", plain), "application/zip")
 	f.Add([]byte(plain), "")
