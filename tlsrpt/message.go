@@ -35,9 +35,11 @@ type Message struct {
 
 // The deviations of mail.
 const (
-	NotePartType NoteCode = "part-type" // not application/tlsrpt+gzip or +json
-	NoteBase64   NoteCode = "base64"    // characters in it that do not belong there; left out
-	NoteBanner   NoteCode = "banner"    // something stood before the packed report
+	NotePartType NoteCode = "part-type"       // not application/tlsrpt+gzip or +json
+	NoteBase64   NoteCode = "base64"          // characters in it that do not belong there; left out
+	NoteBanner   NoteCode = "banner"          // something stood before the report; left out
+	NoteFrom     NoteCode = "from"            // not one From field with one address, as RFC 5322 §3.6 wants here
+	NoteReports  NoteCode = "several-reports" // in one mail; the first one counts
 )
 
 // ReadMessage finds the report in a mail: the part of a type that RFC 8460 §5.3 names, or
@@ -60,10 +62,18 @@ func ReadMessage(data []byte) (*Message, []Note, error) {
 	msg.Subject = w.bound(decodeWords(m.Header.Get("Subject")))
 	msg.Domain = w.bound(m.Header.Get("TLS-Report-Domain"))
 	msg.Submitter = w.bound(m.Header.Get("TLS-Report-Submitter"))
-	if from, err := m.Header.AddressList("From"); err == nil && len(from) == 1 {
-		msg.From = w.bound(from[0].Address)
+	notes := w.best.notes
+	if w.reports > 1 {
+		notes = append(notes, Note{Code: NoteReports})
 	}
-	return &msg, w.best.notes, nil
+	// Of two fields a signature may be for the one, and a reader look at the other.
+	from, err := m.Header.AddressList("From")
+	if err == nil && len(from) == 1 && len(m.Header["From"]) == 1 {
+		msg.From = w.bound(from[0].Address)
+	} else {
+		notes = append(notes, Note{Code: NoteFrom})
+	}
+	return &msg, notes, nil
 }
 
 func decodeWords(s string) string {
@@ -81,11 +91,17 @@ type candidate struct {
 }
 
 type mailWalk struct {
-	parts int
-	best  *candidate
+	parts   int
+	reports int // parts that say that they are one
+	best    *candidate
 }
 
-func (w *mailWalk) bound(s string) string { return s[:min(len(s), maxText)] }
+// bound makes a header's text what texts of reports are: valid UTF-8 without U+0000, and
+// of bounded length.
+func (w *mailWalk) bound(s string) string {
+	s = strings.ToValidUTF8(s[:min(len(s), maxText)], "\uFFFD")
+	return bound(strings.ReplaceAll(s, "\x00", "\uFFFD"), maxText)
+}
 
 // part looks at one part, and those within it.
 func (w *mailWalk) part(h textproto.MIMEHeader, body io.Reader, level int) {
@@ -141,8 +157,14 @@ func (w *mailWalk) consider(mediaType, name string, data []byte, notes []Note) {
 	case at > 0 && c.rank >= 2: // a filter has written something before it
 		data = data[at:]
 		c.notes = append(c.notes, Note{Code: NoteBanner})
+	case c.rank >= 2 && bytes.Contains(data[:min(len(data), 4096)], []byte("\n{")): // likewise, JSON
+		data = data[bytes.Index(data, []byte("\n{"))+1:]
+		c.notes = append(c.notes, Note{Code: NoteBanner})
 	default:
 		c.rank-- // it will be set aside, which is better than to find nothing
+	}
+	if c.rank >= 2 {
+		w.reports++
 	}
 	if c.rank <= 0 || w.best != nil && w.best.rank >= c.rank {
 		return
@@ -180,7 +202,12 @@ func decodeBody(encoding string, body io.Reader) ([]byte, []Note, error) {
 }
 
 func decodeBase64(raw []byte) (data []byte, notes []Note, err error) {
-	var kept []byte
+	banner := false
+	raw = bytes.TrimLeft(raw, " \t\r\n")
+	if at := base64Start(raw); at > 0 {
+		raw, banner = raw[at:], true
+	}
+	kept := make([]byte, 0, len(raw))
 	odd := false
 	for _, c := range raw {
 		switch {
@@ -191,6 +218,9 @@ func decodeBase64(raw []byte) (data []byte, notes []Note, err error) {
 			odd = true
 		}
 	}
+	if banner {
+		notes = append(notes, Note{Code: NoteBanner})
+	}
 	if odd {
 		notes = append(notes, Note{Code: NoteBase64})
 	}
@@ -200,4 +230,25 @@ func decodeBase64(raw []byte) (data []byte, notes []Note, err error) {
 	data = make([]byte, base64.RawStdEncoding.DecodedLen(len(kept)))
 	n, err := base64.RawStdEncoding.Decode(data, kept)
 	return data[:n], notes, err
+}
+
+// base64Start finds where the report begins, if a filter has written plain text before it:
+// that would be taken for base64. It is the first line that begins as packed reports and
+// JSON do; 0 where there is none, or nothing before it.
+func base64Start(raw []byte) int {
+	const far = 16 << 10 // that banners are long
+	for at := 0; at < min(len(raw), far); {
+		line := raw[at:]
+		for _, start := range []string{"H4sI", "UEsDB", "eyJ", "ewog", "ew0K", "eyAi", "77u/"} {
+			if bytes.HasPrefix(line, []byte(start)) {
+				return at
+			}
+		}
+		end := bytes.IndexByte(line, '\n')
+		if end < 0 {
+			return 0
+		}
+		at += end + 1
+	}
+	return 0
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"mtasts-server/tlsrpt"
 )
@@ -55,6 +56,9 @@ func TestReadMessage(t *testing.T) {
 		{"its last boundary is cut off", strings.TrimSuffix(reportMail(good), "--b1--\r\n"), nil, ""},
 		{"odd characters in the base64", reportMail(strings.Replace(good, "\r\n\r\nH4", "\r\n\r\n>H4", 1)), notes(tlsrpt.NoteBase64), ""},
 		{"a banner before it", reportMail("Content-Type: application/tlsrpt+gzip\r\nContent-Transfer-Encoding: base64\r\n\r\n" + lines(append([]byte("External mail!\r\n"), gz...))), notes(tlsrpt.NoteBanner), ""},
+		{"a banner in plain text before the base64", reportMail("Content-Type: application/tlsrpt+gzip\r\nContent-Transfer-Encoding: base64\r\n\r\nCAUTION: external mail\r\n\r\n" + lines(gz)), notes(tlsrpt.NoteBanner), ""},
+		{"a banner before JSON in base64", reportMail("Content-Type: application/tlsrpt+json\r\nContent-Transfer-Encoding: base64\r\n\r\nCAUTION\r\n" + lines([]byte(plain))), notes(tlsrpt.NoteBanner), ""},
+		{"two reports in one mail", reportMail(good + "\r\n--b1\r\n" + good), notes(tlsrpt.NoteReports), ""},
 		{"another attachment first", strings.Replace(reportMail(good), "--b1\r\nContent-Type: application", "--b1\r\nContent-Type: application/pdf\r\n\r\n%PDF\r\n--b1\r\nContent-Type: application", 1), nil, ""},
 
 		{"no report", mailHead + "\r\nHello.\r\n", nil, "no-report"},
@@ -105,6 +109,7 @@ func nested(levels int, part string) string {
 }
 
 func FuzzReadMessage(f *testing.F) {
+	seed(f, ".eml", func(data []byte) { f.Add(data) })
 	f.Add([]byte(reportMail("Content-Type: application/tlsrpt+gzip\r\nContent-Transfer-Encoding: base64\r\n\r\n" + lines(gzipped(f, plain)))))
 	f.Add([]byte(mailHead + nested(3, "Content-Type: application/tlsrpt+json\r\n\r\n"+plain)))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -113,4 +118,36 @@ func FuzzReadMessage(f *testing.F) {
 			t.Errorf("%+v, %v", m, notes)
 		}
 	})
+}
+
+// A mail of two authors has none: a signature may be for the one, and the eye on the other.
+func TestReadMessageFrom(t *testing.T) {
+	good := reportMail("Content-Type: application/tlsrpt+json\r\n\r\n" + plain)
+	for _, c := range []struct{ why, mail string }{
+		{"two fields", "From: x@evil.example\r\n" + good},
+		{"two fields, the second at the end", strings.Replace(good, "MIME-Version", "from: x@evil.example\r\nMIME-Version", 1)},
+		{"two addresses", strings.Replace(good, "<tls@sender.example>", "<tls@sender.example>, x@evil.example", 1)},
+		{"none", strings.Replace(good, "From:", "X-From:", 1)},
+	} {
+		m, got, err := tlsrpt.ReadMessage([]byte(c.mail))
+		if err != nil || m.From != "" || len(got) != 1 || got[0].Code != tlsrpt.NoteFrom {
+			t.Errorf("%s: %+v, %v, %v", c.why, m, got, err)
+		}
+	}
+}
+
+// Headers are as strange as reports: what is kept of them is valid, and short.
+func TestReadMessageTexts(t *testing.T) {
+	for _, bad := range []string{"\xff\xfe", strings.Repeat("\u00fc", 5000), "\x00", "=?utf-8?q?=00=FF?=", strings.Repeat("x", 1023) + "\u00fc"} {
+		mail := strings.Replace(reportMail("Content-Type: application/tlsrpt+json; name=\""+bad+"\"\r\n\r\n"+plain), "Submitter: s", "Submitter: "+bad, 2)
+		m, _, err := tlsrpt.ReadMessage([]byte(mail))
+		if err != nil {
+			continue // a header that is none
+		}
+		for _, s := range []string{m.From, m.Domain, m.Submitter, m.Subject, m.MediaType, m.FileName} {
+			if !utf8.ValidString(s) || strings.Contains(s, "\x00") || len(s) > 1024 {
+				t.Errorf("%.20q: %d bytes: %.40q", bad, len(s), s)
+			}
+		}
+	}
 }

@@ -3,9 +3,7 @@ package tlsrpt
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +18,10 @@ const (
 	maxDepth      = 16       // four levels are needed
 	maxPolicies   = 10_000   // domains of one provider, in one report
 	maxDetails    = 1_000    // of one policy: result types times MX hosts times addresses
+	maxAllDetails = 50_000   // of a report: three bytes of JSON would become two hundred of memory
 	maxLines      = 200      // of a policy's text, which has one for each MX host
+	maxAllLines   = 200_000  // of a report, for the same reason
+	maxKeys       = 1_000    // of one JSON object: each is remembered, to see it stand twice
 	maxText       = 1024     // bytes of any text: an error message, a TLSA record
 	maxName       = 253      // of a host
 	maxNotes      = 100      // more tell nothing new
@@ -72,8 +73,9 @@ func ParseReport(data []byte) (*Report, error) {
 
 // reportParser collects notes, and the first error.
 type reportParser struct {
-	r   *Report
-	err error
+	r                *Report
+	err              error
+	nDetails, nLines int // so far
 }
 
 func (p *reportParser) note(code NoteCode, path string) {
@@ -108,6 +110,9 @@ func (p *reportParser) scan(data []byte) error {
 					p.note(NoteDuplicateKey, clean(key, 60))
 				}
 				open[top].keys[key] = true
+				if len(open[top].keys) > maxKeys {
+					return &ErrReport{"too-big", fmt.Sprintf("an object of more than %d keys", maxKeys)}
+				}
 				open[top].isKey = false
 				continue
 			}
@@ -144,6 +149,31 @@ func (p *reportParser) object(raw json.RawMessage, path string) (object, bool) {
 	return o, true
 }
 
+// array reads a JSON array whose syntax is right, up to most elements: the rest is not
+// looked at, and takes no memory.
+func (p *reportParser) array(raw json.RawMessage, path string, most int) ([]json.RawMessage, bool) {
+	if len(raw) == 0 || raw[0] != '[' {
+		return nil, false
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if _, err := dec.Token(); err != nil {
+		return nil, false
+	}
+	var list []json.RawMessage
+	for dec.More() {
+		if len(list) >= most {
+			p.note(NoteTooMany, path)
+			break
+		}
+		var item json.RawMessage
+		if err := dec.Decode(&item); err != nil {
+			return nil, false
+		}
+		list = append(list, item)
+	}
+	return list, true
+}
+
 // unknown notes keys that mean nothing here, once for each object.
 func (p *reportParser) unknown(o object, path string, known ...string) {
 	for _, k := range known {
@@ -161,14 +191,10 @@ func (p *reportParser) report(o object) {
 	r.ContactInfo = p.text(o, "contact-info", "contact-info", true)
 	r.ReportID = p.text(o, "report-id", "report-id", true)
 	p.window(o)
-	var list []json.RawMessage
-	if raw, ok := o["policies"]; !ok || json.Unmarshal(raw, &list) != nil || len(list) == 0 {
+	list, ok := p.array(o["policies"], "policies", maxPolicies)
+	if !ok || len(list) == 0 {
 		p.fail("no-policies", "policies is no array with something in it")
 		return
-	}
-	if len(list) > maxPolicies {
-		p.note(NoteTooMany, "policies")
-		list = list[:maxPolicies]
 	}
 	for i, raw := range list {
 		path := fmt.Sprintf("policies[%d]", i)
@@ -210,7 +236,7 @@ func (p *reportParser) window(o object) {
 // date reads a date-time (RFC 3339), also one without a time zone, or at 24:00.
 func (p *reportParser) date(o object, key string) time.Time {
 	path := "date-range." + key
-	s := strings.TrimSpace(p.text(o, key, path, true))
+	s := strings.ToUpper(strings.TrimSpace(p.text(o, key, path, true))) // "t" and "z" may be in lower case (RFC 3339 §5.6)
 	if at, err := time.Parse(time.RFC3339, s); err == nil {
 		return p.plausible(at.UTC(), path)
 	}
@@ -251,6 +277,9 @@ func (p *reportParser) policy(o object, path string) PolicyReport {
 	}
 	x.Text = p.list(policy, "policy-string", at+"policy-string", maxText)
 	x.MXHosts = p.list(policy, "mx-host", at+"mx-host", maxName)
+	if _, there := policy["mx-host"]; !there && x.Type == PolicySTS && x.Text != nil {
+		p.note(NoteMissing, at+"mx-host") // where no policy was had there are none
+	}
 	x.Domain = p.domain(policy, at+"policy-domain")
 	p.unknown(policy, path+".policy", "policy-type", "policy-string", "policy-domain", "mx-host")
 
@@ -298,25 +327,21 @@ func (p *reportParser) details(o object, path string) []json.RawMessage {
 		p.note(NoteNull, path)
 		return nil
 	}
-	var list []json.RawMessage
-	if json.Unmarshal(raw, &list) != nil {
+	list, ok := p.array(raw, path, min(maxDetails, maxAllDetails-p.nDetails))
+	if !ok {
 		p.note(NoteWrongType, path)
-		return nil
 	}
-	if len(list) > maxDetails {
-		p.note(NoteTooMany, path)
-		list = list[:maxDetails]
-	}
+	p.nDetails += len(list)
 	return list
 }
 
 func (p *reportParser) failure(o object, path string) FailureDetails {
 	at := path + "."
 	d := FailureDetails{
-		ResultType:          ResultType(strings.ToLower(p.text(o, "result-type", at+"result-type", true))),
+		ResultType:          ResultType(lower(p.text(o, "result-type", at+"result-type", true))),
 		SendingMTAIP:        p.address(o, "sending-mta-ip", at+"sending-mta-ip"),
 		ReceivingIP:         p.address(o, "receiving-ip", at+"receiving-ip"),
-		ReceivingMXHostname: strings.ToLower(strings.TrimSuffix(p.text(o, "receiving-mx-hostname", at+"receiving-mx-hostname", false), ".")),
+		ReceivingMXHostname: lower(strings.TrimSuffix(p.text(o, "receiving-mx-hostname", at+"receiving-mx-hostname", false), ".")),
 		ReceivingMXHelo:     p.text(o, "receiving-mx-helo", at+"receiving-mx-helo", false),
 		FailedSessions:      p.count(o, "failed-session-count", at+"failed-session-count"),
 		FailureReasonCode:   p.text(o, "failure-reason-code", at+"failure-reason-code", false),
@@ -334,181 +359,6 @@ func (p *reportParser) failure(o object, path string) FailureDetails {
 	p.unknown(o, path, "result-type", "sending-mta-ip", "receiving-ip", "receiving-mx-hostname", "receiving-mx-helo",
 		"failed-session-count", info, "failure-reason-code")
 	return d
-}
-
-func isNull(raw json.RawMessage) bool { return string(raw) == "null" }
-
-// text reads a string. One that is wanted and not there is noted.
-func (p *reportParser) text(o object, key, path string, wanted bool) string {
-	raw, ok := o[key]
-	var s string
-	switch {
-	case !ok:
-		if wanted {
-			p.note(NoteMissing, path)
-		}
-	case isNull(raw):
-		p.note(NoteNull, path)
-	case json.Unmarshal(raw, &s) != nil:
-		p.note(NoteWrongType, path)
-	default:
-		return p.cut(s, path, maxText)
-	}
-	return ""
-}
-
-// cut bounds a text, at the start of a character.
-func (p *reportParser) cut(s, path string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	p.note(NoteTooLong, path)
-	for most > 0 && !utf8.RuneStart(s[most]) {
-		most--
-	}
-	return s[:most]
-}
-
-// list reads an array of strings, also where it is one string, or an array in a string.
-func (p *reportParser) list(o object, key, path string, most int) []string {
-	raw, ok := o[key]
-	if !ok {
-		return nil
-	}
-	if isNull(raw) {
-		p.note(NoteNull, path)
-		return nil
-	}
-	var one string
-	var all []json.RawMessage
-	switch {
-	case json.Unmarshal(raw, &one) == nil:
-		p.note(NoteTextForList, path)
-		return p.inner([]string{one}, path, most)
-	case json.Unmarshal(raw, &all) != nil:
-		p.note(NoteWrongType, path)
-		return nil
-	}
-	if len(all) > maxLines {
-		p.note(NoteTooMany, path)
-		all = all[:maxLines]
-	}
-	var list []string
-	for _, raw := range all {
-		var s string
-		if json.Unmarshal(raw, &s) != nil || isNull(raw) {
-			p.note(NoteWrongType, path)
-			continue
-		}
-		list = append(list, s)
-	}
-	return p.inner(list, path, most)
-}
-
-// inner undoes what one large reporter does to TLSA records: all of them as JSON, in one
-// string.
-func (p *reportParser) inner(list []string, path string, most int) []string {
-	if len(list) == 1 && strings.HasPrefix(strings.TrimSpace(list[0]), "[") {
-		var in []string
-		if json.Unmarshal([]byte(list[0]), &in) == nil {
-			p.note(NoteListInText, path)
-			list = in
-		}
-	}
-	if len(list) > maxLines {
-		p.note(NoteTooMany, path)
-		list = list[:maxLines]
-	}
-	for i, s := range list {
-		list[i] = p.cut(s, path, most)
-	}
-	return list
-}
-
-// domain reads the policy domain, as it is written in DNS.
-func (p *reportParser) domain(o object, path string) string {
-	s := p.text(o, "policy-domain", path, false)
-	if s == "" {
-		p.note(NoteNoDomain, path)
-		return ""
-	}
-	name := strings.ToLower(strings.TrimSuffix(strings.TrimSpace(s), "."))
-	if !isHostName(name) {
-		p.note(NoteNoDomain, path)
-		return ""
-	}
-	if name != s {
-		p.note(NoteDomainForm, path)
-	}
-	return name
-}
-
-// isHostName reports whether s is made of labels as those of policy domains, in lower
-// case.
-func isHostName(s string) bool {
-	if s == "" || len(s) > maxName {
-		return false
-	}
-	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return false
-		}
-		for i := range len(label) {
-			if c := label[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// address reads an IP address. Some reporters leave it empty on purpose.
-func (p *reportParser) address(o object, key, path string) string {
-	s := strings.Trim(p.text(o, key, path, false), " []")
-	if s == "" {
-		return ""
-	}
-	addr, err := netip.ParseAddr(s)
-	if err != nil || addr.Zone() != "" {
-		p.note(NoteBadAddress, path)
-		return ""
-	}
-	return addr.Unmap().String()
-}
-
-// count reads a number of sessions. One that is negative, or above what JSON holds
-// exactly, makes the whole report useless: it would spoil every sum.
-func (p *reportParser) count(o object, key, path string) int64 {
-	raw, ok := o[key]
-	if !ok {
-		p.note(NoteMissing, path)
-		return 0
-	}
-	if isNull(raw) {
-		p.note(NoteNull, path)
-		return 0
-	}
-	s := string(raw)
-	var text string
-	if json.Unmarshal(raw, &text) == nil {
-		p.note(NoteNumberForm, path)
-		s = strings.TrimSpace(text)
-	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	if errors.Is(err, strconv.ErrSyntax) {
-		f, ferr := strconv.ParseFloat(s, 64)
-		if ferr != nil || f != float64(int64(f)) {
-			p.fail("bad-count", "%s is %s", path, clean(s, 60))
-			return 0
-		}
-		p.note(NoteNumberForm, path)
-		n, err = int64(f), nil
-	}
-	if err != nil || n < 0 || n > MaxSessions {
-		p.fail("bad-count", "%s is %s", path, clean(s, 60))
-		return 0
-	}
-	return n
 }
 
 // clean makes what came from outside fit for a log: printable ASCII, at most most bytes.

@@ -6,7 +6,7 @@ import (
 
 // Report is an aggregate report (RFC 8460 §4.4), as it was meant: what reporters write
 // otherwise than the RFC says is normalised, and noted. Its texts are from a stranger:
-// bounded in length, valid UTF-8, and not escaped.
+// bounded in length, valid UTF-8 without U+0000, and not escaped.
 type Report struct {
 	OrganizationName string
 	ContactInfo      string // mail address; "" where there is none
@@ -63,6 +63,7 @@ type NoteCode string
 const (
 	NoteBOM             NoteCode = "byte-order-mark"
 	NoteNotUTF8         NoteCode = "not-utf8"        // replaced by U+FFFD
+	NoteNUL             NoteCode = "nul"             // a character U+0000, likewise: databases take none
 	NoteDuplicateKey    NoteCode = "duplicate-key"   // the last one counts
 	NoteUnknownKey      NoteCode = "unknown-key"     // ignored
 	NoteMissing         NoteCode = "missing"         // a field that every report should have
@@ -87,8 +88,9 @@ const (
 )
 
 // Sessions returns how many sessions a report has for domain, all policies together. One
-// session may be reported under several policies, as senders with DANE and MTA-STS do:
-// of the types the one with most sessions counts, and not their sum.
+// session may be reported under several policies, as senders with DANE and MTA-STS do: of
+// the types the one with most sessions counts, and not their sum. Of the failures those of
+// the type with most count, so that a type under which all went well hides none.
 func (r *Report) Sessions(domain string) (successful, failed int64) {
 	type sum struct{ ok, bad int64 }
 	byType := map[PolicyType]sum{}
@@ -98,12 +100,11 @@ func (r *Report) Sessions(domain string) (successful, failed int64) {
 			byType[p.Type] = sum{add(s.ok, p.Successful), add(s.bad, p.Failed)}
 		}
 	}
+	var all int64
 	for _, s := range byType {
-		if add(s.ok, s.bad) > add(successful, failed) || add(s.ok, s.bad) == add(successful, failed) && s.bad > failed {
-			successful, failed = s.ok, s.bad
-		}
+		all, failed = max(all, add(s.ok, s.bad)), max(failed, s.bad)
 	}
-	return successful, failed
+	return all - failed, failed
 }
 
 // Domains lists the policy domains of the report, each once, in its order; "" stands for
@@ -118,18 +119,6 @@ func (r *Report) Domains() []string {
 		}
 	}
 	return domains
-}
-
-// For returns the part of the report that is about domain, and says nothing of others.
-func (r *Report) For(domain string) *Report {
-	part := *r
-	part.Policies, part.Notes = nil, nil
-	for _, p := range r.Policies {
-		if p.Domain == domain {
-			part.Policies = append(part.Policies, p)
-		}
-	}
-	return &part
 }
 
 // MaxSessions bounds every count, and every sum of counts: what JSON numbers hold exactly

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -59,7 +60,7 @@ var corpus = []specimen{
 	{name: "plain"},
 	{name: "C1 dates without a zone", change: []string{"00:00:00Z\", \"end", "00:00:00\", \"end", "23:59:59Z", "23:59:59"}, notes: notes(tlsrpt.NoteNoZone, tlsrpt.NoteNoZone)},
 	{name: "C2 no mx-host", change: []string{`,
-      "mx-host": ["mx1.example.com"]`, ""}},
+      "mx-host": ["mx1.example.com"]`, ""}, notes: notes(tlsrpt.NoteMissing)},
 	{
 		name: "C3 TLSA records as JSON in a string",
 		change: []string{
@@ -73,6 +74,12 @@ var corpus = []specimen{
 		change: []string{`"policies": [{`, `"policies": [{"policy": {"policy-type": "tlsa", "policy-string": ["3 1 1 00"], "policy-domain": "example.com"},
 			"summary": {"total-successful-session-count": 100, "total-failure-session-count": 0}, "failure-details": []}, {`},
 		ok: 90, bad: 10,
+	},
+	{
+		name: "C4 more sessions, and no failures, under the other policy",
+		change: []string{`"policies": [{`, `"policies": [{"policy": {"policy-type": "tlsa", "policy-string": ["3 1 1 00"], "policy-domain": "example.com"},
+			"summary": {"total-successful-session-count": 101, "total-failure-session-count": 0}}, {`},
+		ok: 91, bad: 10,
 	},
 	{name: "C5 a report id whose domain is empty", change: []string{"2026-11-24T00:00:00Z_example.com", "133944884956529435+"}},
 	{
@@ -103,6 +110,8 @@ var corpus = []specimen{
 	{name: "C20 policy-string as one string", change: []string{`["version: STSv1", "mode: testing", "mx: mx1.example.com", "max_age: 86400"]`, `"version: STSv1"`}, notes: notes(tlsrpt.NoteTextForList)},
 
 	{name: "a byte order mark", change: []string{"{\n  \"org", "\ufeff{\n  \"org"}, notes: notes(tlsrpt.NoteBOM)},
+	{name: "dates in lower case", change: []string{"23:59:59Z", "23:59:59z", "2026-11-24T23", "2026-11-24t23"}},
+	{name: "U+0000 in a text", change: []string{"Sender Inc.", `S\u0000x`}, notes: notes(tlsrpt.NoteNUL)},
 	{name: "bytes that are no UTF-8", change: []string{"Sender Inc.", "S\xe9nder"}, notes: notes(tlsrpt.NoteNotUTF8)},
 	{name: "a key twice", change: []string{`"report-id"`, `"report-id": "first", "report-id"`}, notes: notes(tlsrpt.NoteDuplicateKey)},
 	{name: "keys that nobody knows", change: []string{`"report-id"`, `"x": [{"y": 1}], "z": 2, "report-id"`}, notes: notes(tlsrpt.NoteUnknownKey)},
@@ -299,6 +308,7 @@ func TestReportLimits(t *testing.T) {
 
 // Whatever is sent is a report within the limits, or an error that can be told.
 func FuzzParseReport(f *testing.F) {
+	seed(f, ".json", func(data []byte) { f.Add(data) })
 	for _, s := range corpus {
 		if text := s.text(); len(text) < 10_000 {
 			f.Add([]byte(text))
@@ -312,9 +322,32 @@ func FuzzParseReport(f *testing.F) {
 			}
 			return
 		}
+		parts := r.Split()
+		if len(parts) != len(r.Domains()) {
+			t.Errorf("%d parts, %d domains", len(parts), len(r.Domains()))
+		}
 		for _, domain := range r.Domains() {
-			if ok, bad := r.Sessions(domain); ok < 0 || bad < 0 || ok > tlsrpt.MaxSessions || bad > tlsrpt.MaxSessions {
+			ok, bad := r.Sessions(domain)
+			if part := parts[domain]; part.Key(domain, "") != r.Key(domain, "") {
+				t.Errorf("%q: its part has another key", domain)
+			} else if pok, pbad := part.Sessions(domain); pok != ok || pbad != bad || len(part.Domains()) != 1 {
+				t.Errorf("%q: %d and %d sessions, in its part %d and %d", domain, ok, bad, pok, pbad)
+			}
+			if ok < 0 || bad < 0 || ok > tlsrpt.MaxSessions || bad > tlsrpt.MaxSessions {
 				t.Error(ok, bad)
+			}
+		}
+		texts := []string{r.OrganizationName, r.ContactInfo, r.ReportID}
+		for _, p := range r.Policies {
+			texts = append(append(texts, p.Text...), p.MXHosts...)
+			texts = append(texts, string(p.Type), p.Domain)
+			for _, d := range p.FailureList {
+				texts = append(texts, string(d.ResultType), d.SendingMTAIP, d.ReceivingIP, d.ReceivingMXHostname, d.ReceivingMXHelo, d.AdditionalInformation, d.FailureReasonCode)
+			}
+		}
+		for _, s := range texts {
+			if len(s) > 1024 || !utf8.ValidString(s) || strings.Contains(s, "\x00") {
+				t.Errorf("%d bytes: %.100q", len(s), s)
 			}
 		}
 		if r.End.Before(r.Start) || len(r.Policies) == 0 || len(r.Notes) > 100 {
@@ -326,7 +359,8 @@ func FuzzParseReport(f *testing.F) {
 func BenchmarkParseReport(b *testing.B) {
 	policy := plain[strings.Index(plain, "[{\n    \"policy\"")+1 : strings.LastIndex(plain, "]")]
 	large := strings.Replace(plain, policy, strings.TrimSuffix(strings.Repeat(policy+",", 1000), ","), 1)
-	for _, c := range []struct{ name, text string }{{"usual", plain}, {"of 1,000 domains", large}} {
+	mib := strings.Replace(plain, policy, strings.TrimSuffix(strings.Repeat(policy+",", 1<<20/len(policy)), ","), 1)
+	for _, c := range []struct{ name, text string }{{"usual", plain}, {"of 1,000 domains", large}, {"of 1 MiB", mib}} {
 		b.Run(c.name, func(b *testing.B) {
 			b.SetBytes(int64(len(c.text)))
 			b.ReportAllocs()
@@ -336,5 +370,43 @@ func BenchmarkParseReport(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// No text is longer than its limit, also if it was longer in lower case, or without U+0000.
+func TestReportTextLimit(t *testing.T) {
+	for _, c := range []string{"\u023a", `\u0000`, "\U0001f4e7", "x"} {
+		text := plain
+		for _, old := range []string{"certificate-expired", "Sender Inc.", "X509_V_ERR_CERT_HAS_EXPIRED", `"receiving-mx-hostname": "mx1.example.com`} {
+			text = strings.Replace(text, old, strings.TrimSuffix(old, "mx1.example.com")+strings.Repeat(c, 2000), 1)
+		}
+		r, err := tlsrpt.ParseReport([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := r.Policies[0].FailureList[0]
+		for _, s := range []string{r.OrganizationName, string(d.ResultType), d.FailureReasonCode, d.ReceivingMXHostname} {
+			if len(s) > 1024 || !utf8.ValidString(s) {
+				t.Errorf("%.6q: %d bytes: %.40q", c, len(s), s)
+			}
+		}
+	}
+}
+
+// However a policy's text is written, it is the same lines.
+func TestReportPolicyText(t *testing.T) {
+	const list = `["version: STSv1", "mode: testing", "mx: mx1.example.com", "max_age: 86400"]`
+	want := []string{"version: STSv1", "mode: testing", "mx: mx1.example.com", "max_age: 86400"}
+	for _, form := range []string{
+		list,
+		`"version: STSv1\nmode: testing\nmx: mx1.example.com\nmax_age: 86400\n"`,
+		`"version: STSv1\r\nmode: testing\r\nmx: mx1.example.com\r\nmax_age: 86400"`,
+		`"version: STSv1; mode: testing; mx: mx1.example.com; max_age: 86400;"`,
+		`"[\"version: STSv1\",\"mode: testing\",\"mx: mx1.example.com\",\"max_age: 86400\"]"`,
+	} {
+		r, err := tlsrpt.ParseReport([]byte(strings.Replace(plain, list, form, 1)))
+		if err != nil || !slices.Equal(r.Policies[0].Text, want) {
+			t.Errorf("%s: %+v, %v", form, r, err)
+		}
 	}
 }

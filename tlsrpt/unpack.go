@@ -77,7 +77,7 @@ func gunzip(data []byte) (text []byte, more NoteCode, err error) {
 		return nil, "", &ErrReport{"not-gzip", clean(err.Error(), 200)}
 	}
 	r.Multistream(false)
-	if text, err = bounded(r); err != nil {
+	if text, err = bounded(r, "not-gzip"); err != nil {
 		return nil, "", err
 	}
 	switch rest := data[len(data)-in.Len():]; {
@@ -116,17 +116,17 @@ func unzip(data []byte) ([]byte, error) {
 		return nil, &ErrReport{"not-zip", clean(err.Error(), 200)}
 	}
 	defer r.Close()
-	return bounded(r)
+	return bounded(r, "not-zip")
 }
 
-// bounded reads what is unpacked.
-func bounded(r io.Reader) ([]byte, error) {
+// bounded reads what is unpacked; broken is the reason if it cannot be.
+func bounded(r io.Reader, broken string) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(r, MaxReportSize+1))
 	switch {
 	case len(text) > MaxReportSize: // also where an error would have come later
 		return nil, &ErrReport{"too-big", fmt.Sprintf("unpacked more than %d bytes", MaxReportSize)}
 	case err != nil:
-		return nil, &ErrReport{"not-gzip", "it is broken: " + clean(err.Error(), 200)}
+		return nil, &ErrReport{broken, "it is broken: " + clean(err.Error(), 200)}
 	}
 	return text, nil
 }

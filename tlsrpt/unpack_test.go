@@ -45,6 +45,13 @@ func zipped(t testing.TB, files ...string) []byte {
 	return b.Bytes()
 }
 
+// brokenZip has a directory that is right, and content that is not.
+func brokenZip(t testing.TB) []byte {
+	z := zipped(t, "r.json", plain)
+	z[60] ^= 0xff
+	return z
+}
+
 func TestUnpack(t *testing.T) {
 	gz := gzipped(t, plain)
 	for _, c := range []struct {
@@ -71,6 +78,7 @@ func TestUnpack(t *testing.T) {
 		{"packed twice", gzipped(t, string(gz)), "", "", "packed-twice"},
 		{"gzip in zip", zipped(t, "r.json.gz", string(gz)), "", tlsrpt.NoteZip, "packed-twice"},
 		{"an empty zip", append([]byte("PK\x03\x04"), make([]byte, 100)...), "", tlsrpt.NoteZip, "not-zip"},
+		{"a broken zip", brokenZip(t), "", tlsrpt.NoteZip, "not-zip"},
 		{"two reports in a zip", zipped(t, "a.json", plain, "b.json", plain), "", tlsrpt.NoteZip, "not-zip"},
 		{"too much", make([]byte, tlsrpt.MaxPackedSize+1), "", "", "too-big"},
 	} {
@@ -135,6 +143,8 @@ func TestUnpackBomb(t *testing.T) {
 }
 
 func FuzzUnpack(f *testing.F) {
+	seed(f, ".zip", func(data []byte) { f.Add(data, "application/zip") })
+	seed(f, ".gz", func(data []byte) { f.Add(data, "") })
 	f.Add(gzipped(f, plain), "application/tlsrpt+gzip")
 	f.Add(zipped(f, "r.json", plain), "application/zip")
 	f.Add([]byte(plain), "")
