@@ -97,6 +97,7 @@ func TestWorlds(t *testing.T) {
 	s := configureOurs(t, ours)
 	n := startInternet(t, append(worlds, ours...))
 	p, roots := serveOurs(t, s, n, ours)
+	n.checkFacts(t, roots)
 	found := map[string]*worldReport{}
 	look := func(resolver string, exit int, domains []string, args ...string) {
 		t.Helper()
