@@ -1,12 +1,12 @@
 package e2e_test
 
 import (
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -16,12 +16,17 @@ import (
 )
 
 // Where the parts of the worlds are. Nothing listens at nobody; there are two policy
-// hosts, so that a domain can have both.
+// hosts, so that a domain can have both, the first with an address of IPv6 too.
 const (
 	nobody       = "127.44.100.9"
+	nobodyV6     = "fd00:44::9"
+	away         = "2001:db8::1" // there is no way to
 	firstHost    = "127.44.100.1"
+	firstHostV6  = "fd00:44::1"
 	secondHost   = "127.44.100.2"
+	filtered     = "127.44.100.8" // packets to it are dropped
 	mxPrefix     = "127.25.0."
+	mxPrefixV6   = "fd00:25::"
 	worldReports = `_smtp._tls TXT "v=TLSRPTv1; rua=mailto:tlsrpt@reports.test"`
 )
 
@@ -30,19 +35,24 @@ type world struct {
 	name string
 
 	// dns has lines in place of those that a healthy domain has at these names; "- name"
-	// leaves the name out. lame are names whose name servers refuse to speak of them.
-	dns, lame []string
-	base      []string // what a healthy domain has, where that is not the same everywhere
-	noZone    bool     // the domain does not exist
+	// leaves the name out.
+	dns     []string
+	base    []string // what a healthy domain has, where that is not the same everywhere
+	servers []string // name servers that the domain is delegated to, by their names in ns.test; nil for one that is well
+	noZone  bool     // the domain does not exist
+	signed  bool     // by DNSSEC
+	bogus   bool     // signed, and not by the key that resolvers know
 
-	mx    []string // MX hosts, without .mx.test; nil for good
-	cert  string   // of the policy host, see policyCert
-	body  string   // of the policy; "" for the right one
-	serve http.HandlerFunc
+	mx     []string // MX hosts, without .mx.test; nil for good
+	cert   string   // of the policy host, see certificate
+	certV6 string   // likewise, where it is asked at its address of IPv6
+	body   string   // of the policy; "" for the right one
+	serve  http.HandlerFunc
 
 	slow   bool     // it takes all the time there is
 	chance bool     // whether a sender gets a policy depends on which address it asks
 	want   []string // findings that are more than notes; errors by their code, others with their severity before
+	notes  []string // those that are notes
 }
 
 func (w *world) domain() string { return w.name + ".test" }
@@ -55,14 +65,23 @@ func (w *world) policy() string {
 	return policyText("enforce", w.mx...)
 }
 
-// policyText is a policy for MX hosts; for good without any.
+// policyText is a policy for MX hosts in mx.test; for good without any.
 func policyText(mode string, mx ...string) string {
-	text := "version: STSv1\r\nmode: " + mode + "\r\nmax_age: 1209600\r\n"
 	if len(mx) == 0 {
 		mx = []string{"good"}
 	}
+	hosts := make([]string, len(mx))
+	for i, host := range mx {
+		hosts[i] = host + ".mx.test"
+	}
+	return policyFor(mode, hosts...)
+}
+
+// policyFor is a policy for MX hosts anywhere.
+func policyFor(mode string, mx ...string) string {
+	text := "version: STSv1\r\nmode: " + mode + "\r\nmax_age: 1209600\r\n"
 	for _, host := range mx {
-		text += "mx: " + host + ".mx.test\r\n"
+		text += "mx: " + host + "\r\n"
 	}
 	return text
 }
@@ -85,7 +104,7 @@ func (w *world) zone() string {
 		return slices.ContainsFunc(w.dns, func(other string) bool { return name(other) == name(line) })
 	})
 	lines = append(lines, slices.DeleteFunc(slices.Clone(w.dns), func(line string) bool { return line[0] == '-' })...)
-	return "$TTL 60\n@ SOA ns1 hostmaster 1 3600 600 86400 60\n@ NS ns1\nns1 A 127.0.0.1\n" + strings.Join(lines, "\n") + "\n"
+	return soa + "@ NS worlds.ns.test.\n" + strings.Join(lines, "\n") + "\n"
 }
 
 // internet is where the worlds are.
@@ -94,20 +113,16 @@ type internet struct {
 	other    *sendertest.CA // whom nobody trusts
 	worlds   map[string]*world
 	resolver string
-	roots    string // file
 }
 
 // startInternet starts all servers.
 func startInternet(t *testing.T, worlds []*world) *internet {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Fatal("needs root: policies are on port 443, MX hosts on port 25")
-	}
 	ca, err := sendertest.NewCA()
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &internet{World: &sendertest.World{CA: ca, HTTPSPort: 443, SMTPPort: 25}, worlds: map[string]*world{}}
+	n := &internet{World: &sendertest.World{CA: ca, HTTPSPort: 443, SMTPPort: 25}, worlds: map[string]*world{}, resolver: resolverAddr}
 	if n.other, err = sendertest.NewCA(); err != nil {
 		t.Fatal(err)
 	}
@@ -116,11 +131,8 @@ func startInternet(t *testing.T, worlds []*world) *internet {
 			t.Error(err)
 		}
 	})
-	n.roots = t.TempDir() + "/roots.pem"
-	if err := os.WriteFile(n.roots, n.RootPEM, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	zones := map[string]string{"mx.test": n.startMX(t)}
+	zones := n.startMX(t)
+	signed := []string{"secure.test"}
 	for _, w := range worlds {
 		if n.worlds[w.domain()] != nil {
 			t.Fatalf("there are two worlds %s", w.name)
@@ -129,36 +141,15 @@ func startInternet(t *testing.T, worlds []*world) *internet {
 		if !w.noZone {
 			zones[w.domain()] = w.zone()
 		}
-	}
-	n.startPolicyHosts(t)
-	n.startDNS(t, worlds, zones)
-	return n
-}
-
-// startDNS starts BIND with all zones, and Unbound, which finds them there. A lame name
-// is to be had from a BIND that has no zone.
-func (n *internet) startDNS(t *testing.T, worlds []*world, zones map[string]string) {
-	t.Helper()
-	bind, lame := startNamed(t, "", "", zones), startNamed(t, "", "", nil)
-	stubs := map[string]string{}
-	for zone := range zones {
-		stubs[zone] = bind
-	}
-	for _, w := range worlds {
-		for _, name := range w.lame {
-			stubs[strings.TrimPrefix(name+"."+w.domain(), "@.")] = lame
+		if w.signed || w.bogus {
+			signed = append(signed, w.domain())
 		}
 	}
-	n.resolver = startUnbound(t, stubs)
-	for _, server := range []string{bind, n.resolver} {
-		eventually(t, "the name servers answer", func() error {
-			addr, err := lookupHost(server, "good.mx.test")
-			if err == nil && addr != mxPrefix+"1" {
-				err = fmt.Errorf("the address of good.mx.test is %q", addr)
-			}
-			return err
-		})
-	}
+	n.startPolicyHosts(t)
+	n.startDNS(t, worlds, zones, signed)
+	startFilter(t, filtered+":443")
+	startFilter(t, filtered+":25")
+	return n
 }
 
 // certificate issues a certificate as kind says, "" for a good one.
@@ -178,6 +169,9 @@ func (n *internet) certificate(kind, host string) (tls.Certificate, error) {
 	case "wildcard": // one label too high
 		_, parent, _ := strings.Cut(host, ".")
 		_, parent, _ = strings.Cut(parent, ".")
+		l.Names = []string{"*." + parent}
+	case "parent":
+		_, parent, _ := strings.Cut(host, ".")
 		l.Names = []string{"*." + parent}
 	case "untrusted":
 		ca = n.other
@@ -200,18 +194,21 @@ func (n *internet) startPolicyHosts(t *testing.T) {
 		if w.cert == "none" {
 			continue
 		}
-		cert, err := n.certificate(w.cert, "mta-sts."+domain)
-		if err != nil {
-			t.Fatal(err)
+		host := "mta-sts." + domain
+		for key, kind := range map[string]string{host: w.cert, firstHostV6 + " " + host: cmp.Or(w.certV6, w.cert)} {
+			cert, err := n.certificate(kind, host)
+			if err != nil {
+				t.Fatal(err)
+			}
+			configs[key] = sendertest.Server(cert)
+			if kind == "old TLS" {
+				configs[key].MinVersion, configs[key].MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+			}
 		}
-		c := sendertest.Server(cert)
-		if w.cert == "old TLS" {
-			c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
-		}
-		configs["mta-sts."+domain] = c
 	}
 	config := &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		if c := configs[hello.ServerName]; c != nil {
+		addr, _, _ := net.SplitHostPort(hello.Conn.LocalAddr().String())
+		if c := cmp.Or(configs[addr+" "+hello.ServerName], configs[hello.ServerName]); c != nil {
 			return c, nil
 		}
 		return nil, fmt.Errorf("nobody is %q here", hello.ServerName)
@@ -227,15 +224,16 @@ func (n *internet) startPolicyHosts(t *testing.T) {
 			sendertest.Text(w.policy())(out, r)
 		}
 	})
-	for _, addr := range []string{firstHost, secondHost} {
+	for _, addr := range []string{firstHost, firstHostV6, secondHost} {
 		if err := n.PolicyHost(netip.MustParseAddr(addr), config, handler); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// atSecond reports whether the request came to the second policy host.
-func atSecond(r *http.Request) bool {
-	addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	return ok && strings.HasPrefix(addr.String(), secondHost+":")
+// asked is the address that a request came to.
+func asked(r *http.Request) string {
+	addr, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	host, _, _ := net.SplitHostPort(addr.String())
+	return host
 }

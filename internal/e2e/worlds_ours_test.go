@@ -16,7 +16,7 @@ const oursHost = "127.44.100.3"
 // one leads to another policy host, it serves body.
 func oursWorlds() []*world {
 	right := string(mtasts.Policy{Mode: mtasts.ModeTesting, MaxAge: 86400, MX: []mtasts.MXPattern{"good.mx.test"}}.Body())
-	return []*world{
+	worlds := []*world{
 		{name: "ours-healthy"},
 		{name: "ours-wrong-id", dns: []string{`_mta-sts TXT "v=STSv1; id=1;"`}, want: []string{"id-differs"}},
 		{name: "ours-no-record", dns: []string{"- _mta-sts"}, want: []string{"record-missing"}},
@@ -27,8 +27,14 @@ func oursWorlds() []*world {
 		{name: "ours-elsewhere", dns: []string{"mta-sts A " + firstHost}, body: strings.ReplaceAll(right, "\r", ""), want: []string{"host-elsewhere", "served-differs", "id-early"}},
 		{name: "ours-elsewhere-same", dns: []string{"mta-sts A " + firstHost}, body: right, want: []string{"host-elsewhere"}},
 		{name: "ours-one-stale", dns: []string{"mta-sts A " + oursHost, "mta-sts A " + firstHost}, body: strings.Replace(right, "86400", "86401", 1), want: []string{"warning policy-differs", "host-elsewhere", "served-differs", "id-early"}},
-		{name: "ours-mx-not-in-policy", dns: []string{"@ MX 10 good2.mx.test."}, want: []string{"mx-not-in-policy"}},
+		{name: "ours-mx-not-in-policy", dns: []string{"@ MX 10 good2.mx.test."}, want: []string{"mx-not-in-policy"}, notes: []string{"mx-pattern-unused"}},
 	}
+	for _, w := range worlds {
+		if w.name != "ours-nothing" { // where no policy is to be had
+			w.notes = append(w.notes, "mode-testing")
+		}
+	}
+	return worlds
 }
 
 // configureOurs writes the policies, and gives each world what the program says must be

@@ -78,7 +78,7 @@ func startPostfix(t *testing.T, hosts []postfixHost) {
 		text, err := certPEM(h.cert)
 		must(err)
 		write(cert, text)
-		master += fmt.Sprintf("%s:25 inet n - n - - smtpd -o smtpd_tls_cert_file=%s", h.addr, filepath.Join(dir, cert))
+		master += fmt.Sprintf("%s inet n - n - - smtpd -o smtpd_tls_cert_file=%s", net.JoinHostPort(h.addr, "25"), filepath.Join(dir, cert))
 		for _, o := range h.options {
 			master += " -o " + o
 		}
@@ -104,7 +104,7 @@ func startPostfix(t *testing.T, hosts []postfixHost) {
 	})
 	for _, h := range hosts {
 		eventually(t, "Postfix takes connections at "+h.addr, func() error {
-			conn, err := net.Dial("tcp", h.addr+":25")
+			conn, err := net.Dial("tcp", net.JoinHostPort(h.addr, "25"))
 			if err == nil {
 				conn.Close()
 			}

@@ -37,7 +37,8 @@ var otherReadings = map[string]map[string]reading{
 		"record-blank-semicolon": {true, blankBeforeSemicolon},
 		"record-bad-id":          {true, idUnread},
 		"record-long-id":         {true, idUnread},
-		"record-neighbour":       {false, "any other TXT record beside it makes the record count as none; RFC 8461 §3.1 discards the others first"},
+		"record-neighbour":       {false, neighboursCount},
+		"record-large":           {false, neighboursCount},
 		"media-type-html":        {false, mediaTypeRead},
 		"media-type-octets":      {false, mediaTypeRead},
 		"media-type-none":        {false, mediaTypeRead},
@@ -68,6 +69,7 @@ var otherReadings = map[string]map[string]reading{
 const (
 	blankBeforeSemicolon = `a blank before the first ";" is let pass, as the ABNF has it; the text discards such records among others (erratum 6285)`
 	idUnread             = "any id does"
+	neighboursCount      = "any other TXT record beside it makes the record count as none; RFC 8461 §3.1 discards the others first"
 	mxUnread             = "mx are not looked at before they are compared with a host"
 	noLimit              = "a policy may be as long as it likes"
 	mediaTypeRead        = "any media type but text/plain is refused, as RFC 8461 §3.2 asks; we tell the owner, and go on"
@@ -121,8 +123,10 @@ func compareSenders(t *testing.T, resolver, roots string, worlds []*world, found
 	}
 }
 
-// dialerAt connects to hosts as a resolver knows them.
-func dialerAt(resolver string) *net.Dialer { return &net.Dialer{Resolver: resolverAt(resolver)} }
+// dialerAt connects to hosts as a resolver knows them. Here who answers does so at once.
+func dialerAt(resolver string) *net.Dialer {
+	return &net.Dialer{Resolver: resolverAt(resolver), Timeout: shortPatience}
+}
 
 // getAll asks for the policies of domains at the same time.
 func getAll(t *testing.T, patience time.Duration, domains []string, get func(ctx context.Context, domain string) error) map[string]string {

@@ -83,6 +83,10 @@ func brokenRecords() []broken {
 	record := func(lines ...string) func(*scene) {
 		return func(s *scene) { s.absent, s.zone = append(s.absent, "txt"), append(s.zone, lines...) }
 	}
+	var many []string
+	for i := range 30 {
+		many = append(many, fmt.Sprintf("_mta-sts.example.com. TXT %q", fmt.Sprintf("verification=%d", i)))
+	}
 	return []broken{
 		{"nothing at all", func(s *scene) { s.absent = []string{"txt", "host", "tlsrpt"} }, "warning not-published", sendercheck.Unpublished},
 		{"nothing but a web server for all names", func(s *scene) {
@@ -109,6 +113,7 @@ func brokenRecords() []broken {
 		{"a blank before the first semicolon", record(`_mta-sts.example.com. TXT "v=STSv1 ; id=1;"`), "error record-misspelt", sendercheck.Broken},
 		{"another id", record(`_mta-sts.example.com. TXT "v=STSv1; id=2024-01-01;"`), "error record-invalid", sendercheck.Broken},
 		{"no id", record(`_mta-sts.example.com. TXT "v=STSv1;"`), "error record-invalid", sendercheck.Broken},
+		{"many other TXT before it", record(append(many, `_mta-sts.example.com. TXT "v=STSv1; id=1;"`)...), "warning record-neighbours", sendercheck.Protected},
 		{"another TXT beside it", record(`_mta-sts.example.com. TXT "v=STSv1; id=1;"`, `_mta-sts.example.com. TXT "v=spf1 -all"`), "warning record-neighbours", sendercheck.Protected},
 		{"two ids in it", record(`_mta-sts.example.com. TXT "v=STSv1; id=1; id=2;"`), "warning record-two-ids", sendercheck.Protected},
 		{"no tlsrpt", func(s *scene) { s.absent = []string{"tlsrpt"} }, "warning tlsrpt-missing", sendercheck.Protected},

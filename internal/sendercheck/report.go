@@ -81,10 +81,10 @@ type TXT struct {
 	Aliases   []string `json:"aliases,omitempty"` // CNAMEs on the way, and where they lead to last
 	Exists    bool     `json:"exists"`
 	Authentic bool     `json:"authentic"` // the name server says that DNSSEC proves it
-	Texts     []string `json:"txt"`       // the strings of each record joined, printable
+	Texts     []string `json:"txt"`       // the strings of each record joined, printable; the first ones only
 	Error     string   `json:"error,omitempty"`
 
-	raw []string // Texts as they are
+	raw []string // all, as they are
 	err error    // nobody knows what there is
 }
 

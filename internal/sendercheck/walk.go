@@ -12,7 +12,8 @@ import (
 	"mtasts-server/tlsrpt"
 )
 
-// maxTXT bounds the TXT records of one name that are told of.
+// maxTXT bounds the TXT records of one name that are told of. All are looked at, in
+// whichever order they come: an answer has a bounded size anyway.
 const maxTXT = 20
 
 // Want is what is configured and served for a domain of ours.
@@ -57,9 +58,11 @@ func (r *Run) Check(ctx context.Context, domain string, want *Want) *Report {
 func (c *Checker) txt(ctx context.Context, name string) TXT {
 	a, err := c.lookup(ctx, name, dns.TypeTXT)
 	t := TXT{Name: name, Aliases: wayOf(a), Exists: a.Exists, Authentic: a.Authentic, err: err, Error: errorText(err), Texts: []string{}}
-	for _, rr := range a.Records[:min(len(a.Records), maxTXT)] {
+	for _, rr := range a.Records {
 		text := unescape(rr.(*dns.TXT).Txt)
-		t.raw, t.Texts = append(t.raw, text), append(t.Texts, plain(text))
+		if t.raw = append(t.raw, text); len(t.Texts) < maxTXT {
+			t.Texts = append(t.Texts, plain(text))
+		}
 	}
 	return t
 }
