@@ -22,19 +22,19 @@ const longestNap = time.Second
 // Accept waits for the next connection that may come in, until the listener is closed.
 func (d *door) Accept() (net.Conn, error) {
 	nap := time.Duration(0)
-	for {
+	for times := 1; ; times++ {
 		nc, err := d.Listener.Accept()
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) || !isPassing(err) {
 				return nil, err
 			}
-			d.s.cannotAccept(d.kind, err)
+			d.s.cannotAccept(d.kind, err, times)
 			nap = min(max(2*nap, 5*time.Millisecond), longestNap)
 			d.s.o.Log.Warn("cannot take connections for a moment", "err", err, "wait", nap.String())
 			time.Sleep(nap)
 			continue
 		}
-		nap = 0
+		nap, times = 0, 0
 		if s := d.welcome(nc); s != nil {
 			return s, nil
 		}

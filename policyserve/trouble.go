@@ -19,9 +19,9 @@ type refused struct {
 	err error
 }
 
-// cannotAccept notes that a connection could not be taken, and makes place for it. That a
-// client has gone already means nothing.
-func (s *Server) cannotAccept(k kind, err error) {
+// cannotAccept notes that a connection could not be taken so many times in a row, and makes
+// place for it. That a client has gone already means nothing.
+func (s *Server) cannotAccept(k kind, err error, times int) {
 	if errors.Is(err, syscall.ECONNABORTED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EINTR) {
 		return
 	}
@@ -29,17 +29,22 @@ func (s *Server) cannotAccept(k kind, err error) {
 	s.refused.mu.Lock()
 	s.refused.at, s.refused.err = time.Now(), err
 	s.refused.mu.Unlock()
-	s.MakeRoom()
+	s.MakeRoom(times)
 }
 
-// MakeRoom ends the connection that has gone for longest without a step forward. It is
-// for who finds that the system has no file descriptors left.
-func (s *Server) MakeRoom() bool {
-	ended := s.guard.evictOne()
-	if ended {
+// mostRoom bounds how many connections are ended at once.
+const mostRoom = 128
+
+// MakeRoom ends connections that have gone for longest without a step forward. It is for
+// who finds, for so many times in a row, that the system has no file descriptors left: one
+// at first, then twice as many as the time before, since it may have taken back thousands.
+func (s *Server) MakeRoom(times int) {
+	for range min(1<<min(max(times-1, 0), 16), mostRoom) {
+		if !s.guard.evictOne() {
+			return
+		}
 		s.metrics.connection(evicted)
 	}
-	return ended
 }
 
 // Trouble says in one line each what keeps connections from being taken.

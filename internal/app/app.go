@@ -141,7 +141,7 @@ func (a *App) Run(ctx context.Context, hup <-chan os.Signal) error {
 	start(ls.plain, a.server.ServePlain)
 	start(ls.http, func(l net.Listener) error { return a.server.ServeRedirect(l, a.certs.HTTPHandler) })
 	start(ls.admin, func(l net.Listener) error {
-		if err := adminServer.Serve(roomy{l, a.server.MakeRoom}); !errors.Is(err, http.ErrServerClosed) {
+		if err := adminServer.Serve(&roomy{Listener: l, makeRoom: a.server.MakeRoom}); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil

@@ -82,16 +82,20 @@ func (l *listeners) close() {
 }
 
 // roomy is the admin listener. Where the system has no file descriptors left, as a flood
-// of strangers took them all, it has one of theirs closed: that is when it is needed.
+// of strangers took them all, it has some of theirs closed: that is when it is needed.
 type roomy struct {
 	net.Listener
-	makeRoom func() bool
+	makeRoom func(times int)
+	times    int // in a row that there was none left
 }
 
-func (l roomy) Accept() (net.Conn, error) {
+func (l *roomy) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-		l.makeRoom() // net/http tries again after a moment
+		l.times++
+		l.makeRoom(l.times) // net/http tries again after a moment
+	} else {
+		l.times = 0
 	}
 	return c, err
 }
