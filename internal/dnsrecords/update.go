@@ -95,21 +95,20 @@ type label struct {
 	want, before  string // "" for none
 }
 
-// Apply brings about what want announces, where before is what we announced last. Only
-// what we announced is removed; where senders would take a record of others for ours, it
+// Apply brings about what want announces, where before is what we announced last. What is
+// the same in both is not touched: where nothing is announced yet, as far as we know, a
+// record that is there stays. Only what we announced is removed; where senders would take a record of others for ours, it
 // is told of in the outcome, and nothing is changed: with two records senders see none (RFC
 // 8461 §3.1), and what we announce would be recorded nowhere. That the records are there is
 // seen by asking for them once more.
 func (u *Updater) Apply(ctx context.Context, want, before Set) (Outcome, error) {
 	c := &change{}
-	labels := []label{
-		{tlsrpt.RecordName(want.Domain), "v=" + tlsrpt.Version + ";", reportText(want), reportText(before)},
-		{mtasts.RecordName(want.Domain), "v=" + mtasts.Version + ";", policyText(want), policyText(before)},
-	}
+	labels := labelsOf(want, before)
 	host := mtasts.PolicyHost(want.Domain)
 	if err := u.planHost(ctx, c, host); err != nil {
 		return Outcome{}, err
 	}
+	labels = slices.DeleteFunc(labels, func(l label) bool { return l.want == l.before })
 	for _, l := range labels {
 		if err := u.planText(ctx, c, l); err != nil {
 			return Outcome{}, err
@@ -134,26 +133,60 @@ func (u *Updater) Apply(ctx context.Context, want, before Set) (Outcome, error) 
 	return c.outcome, nil
 }
 
-// Leave removes the record of a domain's policy host, if it is as we would make it.
-func (u *Updater) Leave(ctx context.Context, domain string) (Outcome, error) {
-	host := mtasts.PolicyHost(domain)
-	there, err := u.hostRecords(ctx, host)
-	if err != nil {
-		return Outcome{}, err
+// labelsOf are the texts that change from before to want, the id last.
+func labelsOf(want, before Set) []label {
+	return []label{
+		{tlsrpt.RecordName(want.Domain), "v=" + tlsrpt.Version + ";", reportText(want), reportText(before)},
+		{mtasts.RecordName(want.Domain), "v=" + mtasts.Version + ";", policyText(want), policyText(before)},
 	}
+}
+
+// Withdraw removes what before announces, the id too, and nothing else: an id that somebody
+// else has announced since, as whoever the domain moved to, stays, also if it was made by this
+// program. The policy host's record is left to Leave.
+func (u *Updater) Withdraw(ctx context.Context, before Set) (Outcome, error) {
 	c := &change{}
-	for _, r := range hostRecords(host, u.o.Target, u.o.TTL) {
-		for _, rr := range there {
-			if dns.IsDuplicate(rr, r.rr()) {
-				message, err := u.messageFor(ctx, c, host)
-				if err != nil {
-					return Outcome{}, err
-				}
-				c.remove(message, rr)
-			}
+	for _, l := range slices.Backward(labelsOf(Set{Domain: before.Domain}, before)) {
+		if l.before == "" {
+			continue
+		}
+		if err := u.planText(ctx, c, l); err != nil {
+			return Outcome{}, err
 		}
 	}
 	return c.outcome, u.send(ctx, c)
+}
+
+// Leave removes the record of a domain's policy host, if it is as we would make it.
+func (u *Updater) Leave(ctx context.Context, domain string) (Outcome, error) {
+	host := mtasts.PolicyHost(domain)
+	c := &change{}
+	ours, err := u.ourHost(ctx, host)
+	if err != nil || len(ours) == 0 {
+		return Outcome{}, err
+	}
+	message, err := u.messageFor(ctx, c, host)
+	if err != nil {
+		return Outcome{}, err
+	}
+	for _, rr := range ours {
+		c.remove(message, rr)
+	}
+	if err := u.send(ctx, c); err != nil || u.o.DryRun {
+		return c.outcome, err
+	}
+	if ours, err = u.ourHost(ctx, host); err == nil && len(ours) > 0 {
+		err = fmt.Errorf("%s took the update, and still has the record of %s", u.o.Server, host)
+	}
+	return c.outcome, err
+}
+
+// ourHost are the records of a policy host that are as we would make them.
+func (u *Updater) ourHost(ctx context.Context, host string) ([]dns.RR, error) {
+	there, err := u.hostRecords(ctx, host)
+	return slices.DeleteFunc(there, func(rr dns.RR) bool {
+		return !slices.ContainsFunc(hostRecords(host, u.o.Target, u.o.TTL), func(r Record) bool { return dns.IsDuplicate(rr, r.rr()) })
+	}), err
 }
 
 func policyText(s Set) string {

@@ -15,6 +15,7 @@ import (
 	"github.com/miekg/dns"
 
 	"mtasts-server/internal/dnsrecords"
+	"mtasts-server/mtasts"
 )
 
 // This file has updates sent to a name server that says what a test wants. What real ones
@@ -138,6 +139,7 @@ func TestUpdatePlan(t *testing.T) {
 	want := dnsrecords.Set{Domain: "example.com", ID: "new1"}
 	before := dnsrecords.Set{Domain: "example.com", ID: "old1"}
 	txt := func(ttl int, text string) string { return fmt.Sprintf("%s %d IN TXT %q", policyAt, ttl, text) }
+	hash := mtasts.ID([]byte("a policy")) // an id as only this program makes them
 	const added = `add _mta-sts.example.com. 3600 TXT "v=STSv1; id=new1;"`
 	for _, c := range []struct {
 		why          string
@@ -191,13 +193,11 @@ func TestUpdatePlan(t *testing.T) {
 			foreign: []string{"_mta-sts.example.com is an alias of x.example."},
 		},
 		{
-			why: "ours goes, and nobody else's", there: []string{txt(3600, "v=STSv1; id=old1;"), txt(3600, "v=STSv1; id=theirs;")}, want: dnsrecords.Set{Domain: "example.com"}, before: before, adopt: true,
-			sent: []string{
-				"zone example.com.", `if IN _mta-sts.example.com. 0 TXT "v=STSv1; id=old1;"`, `if IN _mta-sts.example.com. 0 TXT "v=STSv1; id=theirs;"`,
-				`delete _mta-sts.example.com. 0 TXT "v=STSv1; id=old1;"`,
-			},
+			why: "ours is replaced, which nobody noted", there: []string{txt(3600, "v=STSv1; id="+hash+";")}, want: want,
+			sent: []string{"zone example.com.", `if IN _mta-sts.example.com. 0 TXT "v=STSv1; id=` + hash + `;"`, `delete _mta-sts.example.com. 0 TXT "v=STSv1; id=` + hash + `;"`, added},
 		},
-		{why: "it went already", want: dnsrecords.Set{Domain: "example.com"}, before: before},
+		{why: "nothing is to be announced yet, and an id of ours is", there: []string{txt(3600, "v=STSv1; id="+hash+";")}, want: dnsrecords.Set{Domain: "example.com"}},
+		{why: "the id stays, and a newer one is there that nobody noted", there: []string{txt(3600, "v=STSv1; id="+hash+";")}, want: before, before: before},
 	} {
 		p := &primary{records: map[string][]string{"TXT " + policyAt: c.there}}
 		u := newUpdater(t, p, dnsrecords.UpdaterOptions{Adopt: c.adopt})
@@ -210,6 +210,36 @@ func TestUpdatePlan(t *testing.T) {
 			t.Errorf("%s:\n%s", c.why, diff)
 		}
 		if diff := cmp.Diff(c.foreign, o.Foreign); diff != "" {
+			t.Errorf("%s:\n%s", c.why, diff)
+		}
+	}
+}
+
+// A withdrawal removes what was announced, and nothing else.
+func TestWithdraw(t *testing.T) {
+	hash := mtasts.ID([]byte("a policy"))
+	before := dnsrecords.Set{Domain: "example.com", ID: "old1", RUA: []string{"mailto:a@example.com"}}
+	txt := func(text string) string { return fmt.Sprintf("%s 3600 IN TXT %q", policyAt, text) }
+	for _, c := range []struct {
+		why    string
+		there  []string
+		before dnsrecords.Set
+		sent   []string
+	}{
+		{"ours, beside somebody else's", []string{txt("v=STSv1; id=old1;"), txt("v=STSv1; id=theirs;")}, before, []string{
+			"zone example.com.", `if IN _mta-sts.example.com. 0 TXT "v=STSv1; id=old1;"`, `if IN _mta-sts.example.com. 0 TXT "v=STSv1; id=theirs;"`,
+			`delete _mta-sts.example.com. 0 TXT "v=STSv1; id=old1;"`,
+		}},
+		{"it went already", nil, before, nil},
+		{"whoever it moved to has announced an id", []string{txt("v=STSv1; id=" + hash + ";")}, before, nil},
+		{"nothing was announced, and there is an id", []string{txt("v=STSv1; id=" + hash + ";")}, dnsrecords.Set{Domain: "example.com"}, nil},
+	} {
+		p := &primary{records: map[string][]string{"TXT " + policyAt: c.there}}
+		u := newUpdater(t, p, dnsrecords.UpdaterOptions{Adopt: true, Target: []string{"192.0.2.1"}})
+		if _, err := u.Withdraw(t.Context(), c.before); err != nil {
+			t.Errorf("%s: %v", c.why, err)
+		}
+		if diff := cmp.Diff(c.sent, p.sent()); diff != "" {
 			t.Errorf("%s:\n%s", c.why, diff)
 		}
 	}
@@ -286,7 +316,7 @@ func TestUpdateBelievesNobody(t *testing.T) {
 		{"a name server of others", func(_ dns.ResponseWriter, _, m *dns.Msg) *dns.Msg {
 			m.Authoritative = false
 			return m
-		}, "does not answer for a zone that _smtp._tls.example.com lies in (NOERROR)"},
+		}, "does not answer for a zone that _mta-sts.example.com lies in (NOERROR)"},
 		{"one that is ill", func(_ dns.ResponseWriter, _, m *dns.Msg) *dns.Msg {
 			m.Rcode = dns.RcodeServerFailure
 			return m

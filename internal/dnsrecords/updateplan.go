@@ -2,6 +2,7 @@ package dnsrecords
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -77,8 +78,12 @@ func (u *Updater) planText(ctx context.Context, c *change, l label) error {
 	if err != nil {
 		return err
 	}
+	synthetic, err := u.synthetic(ctx, l.name, there, func(ctx context.Context, name string) ([]dns.RR, error) { return u.ask(ctx, name, dns.TypeTXT) })
+	if err != nil {
+		return err
+	}
 	// If somebody changes the records meanwhile, the update comes to nothing.
-	if len(there) == 0 {
+	if len(there) == 0 || synthetic {
 		absent(m, l.name, dns.TypeTXT, dns.TypeCNAME)
 	} else {
 		same := make([]dns.RR, len(there))
@@ -93,7 +98,7 @@ func (u *Updater) planText(ctx context.Context, c *change, l label) error {
 	}
 	if l.want != "" && !s.present {
 		r := Record{l.name, "TXT", l.want, u.o.TTL}.rr()
-		if len(there) > len(s.ours) { // records of one name and type have one TTL (RFC 2181 §5.2): that of others stays
+		if len(there) > len(s.ours) && !synthetic { // records of one name and type have one TTL (RFC 2181 §5.2): that of others stays
 			r.Header().Ttl = there[0].Header().Ttl
 		}
 		c.add(m, r)
@@ -112,7 +117,7 @@ type sorted struct {
 func (u *Updater) sort(l label, there []dns.RR) (s sorted) {
 	placed := u.ours(l)
 	mine := func(t string) bool {
-		return isOurs(t) || l.before != "" && sameTXT(t, l.before) || slices.ContainsFunc(placed, func(p string) bool { return sameTXT(t, p) })
+		return l.want != "" && isOurs(t) || l.before != "" && sameTXT(t, l.before) || slices.ContainsFunc(placed, func(p string) bool { return sameTXT(t, p) })
 	}
 	s.present = slices.ContainsFunc(there, func(rr dns.RR) bool { return l.want != "" && text(rr) == l.want })
 	for _, rr := range there {
@@ -134,7 +139,8 @@ func (u *Updater) sort(l label, there []dns.RR) (s sorted) {
 }
 
 // isOurs reports whether a record announces an id as only this program makes them: it was
-// killed before it could note that, or its ledger was lost.
+// killed before it could note that, or its ledger was lost. Another one takes its place; it
+// is not for removing.
 func isOurs(txt string) bool {
 	r, err := mtasts.ParseRecord(txt)
 	return err == nil && mtasts.IsHashID(r.ID)
@@ -154,7 +160,11 @@ func (u *Updater) planHost(ctx context.Context, c *change, host string) error {
 		return nil
 	}
 	there, err := u.hostRecords(ctx, host)
-	if err != nil || len(there) > 0 {
+	if err != nil {
+		return err
+	}
+	synthetic, err := u.synthetic(ctx, host, there, u.hostRecords)
+	if err != nil || len(there) > 0 && !synthetic {
 		return err // whether it leads here is seen by the policy
 	}
 	m, err := u.messageFor(ctx, c, host)
@@ -166,6 +176,34 @@ func (u *Updater) planHost(ctx context.Context, c *change, host string) error {
 		c.add(m, r.rr())
 	}
 	return nil
+}
+
+// synthetic reports whether what is there at name is made of a wildcard above it (RFC 4592),
+// as many zones have one against mail in their name. Then nothing is at the name itself, and
+// prerequisites, which no wildcard meets, must say so.
+func (u *Updater) synthetic(ctx context.Context, name string, there []dns.RR, ask func(context.Context, string) ([]dns.RR, error)) (bool, error) {
+	if len(there) == 0 {
+		return false, nil
+	}
+	for _, above, _ := strings.Cut(name, "."); strings.Contains(above, "."); _, above, _ = strings.Cut(above, ".") {
+		star, err := ask(ctx, "*."+above)
+		if errors.Is(err, ErrOtherZone) {
+			return false, nil
+		} else if err != nil {
+			return false, err
+		}
+		if len(star) > 0 {
+			same := func(a dns.RR) func(dns.RR) bool {
+				return func(b dns.RR) bool {
+					b = dns.Copy(b)
+					b.Header().Name = a.Header().Name
+					return dns.IsDuplicate(a, b)
+				}
+			}
+			return len(star) == len(there) && !slices.ContainsFunc(there, func(rr dns.RR) bool { return !slices.ContainsFunc(star, same(rr)) }), nil
+		}
+	}
+	return false, nil
 }
 
 // seeText checks that senders find the text now, and nothing else that they take for it.

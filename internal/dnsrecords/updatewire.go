@@ -25,6 +25,9 @@ func (u *Updater) zoneOf(ctx context.Context, name string) (string, error) {
 		if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError || !m.Authoritative {
 			break
 		}
+		if slices.ContainsFunc(m.Answer, func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeCNAME }) {
+			continue // what follows is of the zone that the alias leads to
+		}
 		for _, rr := range slices.Concat(m.Answer, m.Ns) {
 			if soa, ok := rr.(*dns.SOA); ok && dns.IsSubDomain(soa.Hdr.Name, dns.Fqdn(name)) {
 				return dns.CanonicalName(soa.Hdr.Name), nil
@@ -34,9 +37,11 @@ func (u *Updater) zoneOf(ctx context.Context, name string) (string, error) {
 	return "", u.notIts(name, said)
 }
 
-// notIts is for a name that lies in none of the server's zones.
+// ErrOtherZone is for a name that lies in none of the server's zones.
+var ErrOtherZone = errors.New("leave the domain out by dns.update.zones, or delegate it there")
+
 func (u *Updater) notIts(name, said string) error {
-	return fmt.Errorf("%s does not answer for a zone that %s lies in (%s): leave the domain out by dns.update.zones, or delegate it there", u.o.Server, name, said)
+	return fmt.Errorf("%s does not answer for a zone that %s lies in (%s): %w", u.o.Server, name, said, ErrOtherZone)
 }
 
 // ask returns the records of a kind at name, or the alias that stands there.

@@ -95,7 +95,7 @@ func TestUpdateErrors(t *testing.T) {
 		{"another secret", "tenant.test", bind, &dnsrecords.TSIG{Name: "mtasts-server", Algorithm: "hmac-sha256", Secret: other}, "refuses the key \"mtasts-server\" (BADSIG): the key's secret or algorithm differs"},
 		{"a key it does not know", "tenant.test", bind, &dnsrecords.TSIG{Name: "stranger", Algorithm: "hmac-sha256", Secret: testTSIG}, "refuses the key \"stranger\" (BADKEY): it does not know the key: check its name"},
 		{"no key", "tenant.test", bind, nil, "says REFUSED to an update of tenant.test.: allow the key, or our address"},
-		{"a zone of somebody else's", "elsewhere.test", bind, good, "does not answer for a zone that _smtp._tls.elsewhere.test lies in (REFUSED): leave the domain out by dns.update.zones"},
+		{"a zone of somebody else's", "elsewhere.test", bind, good, "does not answer for a zone that _mta-sts.elsewhere.test lies in (REFUSED): leave the domain out by dns.update.zones"},
 		{"nobody there", "tenant.test", "127.0.0.1:1", good, "asking 127.0.0.1:1: "},
 	} {
 		u, err := dnsrecords.NewUpdater(dnsrecords.UpdaterOptions{Server: c.server, TSIG: c.key, TTL: time.Hour, Timeout: 10 * time.Second, Log: slog.New(slog.DiscardHandler)})
@@ -182,6 +182,42 @@ func TestUpdateTwice(t *testing.T) {
 	}
 	if _, err := updater(false).Leave(t.Context(), "tenant.test"); err != nil {
 		t.Error(err)
+	}
+}
+
+// A wildcard, as many zones have against mail in their name, answers at every name that is
+// not there; records of ours can stand there all the same, and go again.
+func TestUpdateUnderWildcard(t *testing.T) {
+	for name, start := range map[string]func(*testing.T, string, ...string) string{"BIND": startBIND, "Knot": startKnot} {
+		t.Run(name, func(t *testing.T) {
+			primary := start(t, testTSIG, `* IN TXT "v=spf1 -all"`, "* IN A 192.0.2.99", "* IN AAAA 2001:db8::99")
+			eventually(t, "the primary answers", func() error {
+				_, err := texts(primary, "tenant.test")
+				return err
+			})
+			u, err := dnsrecords.NewUpdater(dnsrecords.UpdaterOptions{
+				Server: primary, TSIG: &dnsrecords.TSIG{Name: "mtasts-server", Algorithm: "hmac-sha256", Secret: testTSIG},
+				TTL: time.Hour, Target: []string{"192.0.2.1"},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			none := dnsrecords.Set{Domain: "tenant.test"}
+			want := dnsrecords.Set{Domain: "tenant.test", ID: "abc1", RUA: []string{"mailto:tlsrpt@tenant.test"}}
+			if did, err := u.Apply(t.Context(), want, none); err != nil || len(did.Changed) != 3 {
+				t.Errorf("%q, %v", did.Changed, err)
+			}
+			if got, err := texts(primary, "_mta-sts.tenant.test"); err != nil || len(got) != 1 || got[0] != "v=STSv1; id=abc1;" {
+				t.Errorf("there is %q, %v", got, err)
+			}
+			_, err = u.Withdraw(t.Context(), want)
+			if err == nil {
+				_, err = u.Leave(t.Context(), "tenant.test")
+			}
+			if got, terr := texts(primary, "_mta-sts.tenant.test"); err != nil || terr != nil || len(got) != 1 || got[0] != "v=spf1 -all" {
+				t.Errorf("there is %q, %v, %v", got, err, terr)
+			}
+		})
 	}
 }
 
