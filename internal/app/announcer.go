@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -60,18 +61,31 @@ type announcer struct {
 	zone  *dnsrecords.Zone // nil: no domain is delegated to us
 	files *exporter        // nil: no zone files are written
 
-	mu    sync.Mutex
-	tasks map[string]*announcement
-	due   announcements
-	wake  chan struct{}
+	// unusable is why one of the ways cannot be gone. Then the zone and the files go on
+	// as they are, and nothing new is announced.
+	unusable error
+
+	showing sync.Mutex // held while zone and files get what the ledger says
+	version int        // of the ledger, when all of it was shown; touch's alone
+
+	mu       sync.Mutex
+	tasks    map[string]*announcement
+	due      announcements // those that have not failed
+	again    announcements // those that have
+	retrying int           // of again that are being worked for
+	wake     chan struct{}
 }
 
 // way is one of the ways to change other people's zones.
 type way interface {
 	// apply brings want about, where before is what was announced by us before.
 	apply(ctx context.Context, want, before dnsrecords.Set) error
+	// withdraw removes what before announces, but not the record of the policy host.
+	withdraw(ctx context.Context, before dnsrecords.Set) error
 	// leave removes the record of the policy host, when all others are gone.
 	leave(ctx context.Context, domain string) error
+	// covers reports whether the domain's records are published so.
+	covers(domain string) bool
 	name() string
 }
 
@@ -81,6 +95,7 @@ type foreignError struct{ error }
 // announcement is a domain whose records are not what they should be.
 type announcement struct {
 	domain string
+	id     string // of what is served; "" for nothing
 	rua    string // as in the record
 
 	step     step
@@ -89,24 +104,48 @@ type announcement struct {
 	failures int
 	err      error
 	seen     string // the id that was seen from outside
+	seenAt   time.Time
+	told     *ledger.Announcement // what a dry run would have announced
 	running  bool
-	touched  bool // it changed while it was being worked for
-	index    int  // in due; -1: it is not there
+	retry    bool           // it is being worked for after a failure
+	touched  bool           // it changed while it was being worked for
+	queue    *announcements // where it waits; nil: nowhere
+	index    int            // its place there
 }
 
-// begin takes up what the ledger says is announced. To be called once, before touch.
+// begin takes up what the ledger says is announced. To be called before touch, which calls it
+// again when more of the ledger has been read.
 func (a *announcer) begin() {
-	var sets []dnsrecords.Set
-	var gone []string
-	for _, x := range a.ledger.AllAnnounced() {
-		sets = append(sets, announced(x))
+	a.version = a.ledger.Version()
+	all := a.show()
+	for _, x := range all {
 		if _, published := a.ledger.Lookup(x.Domain); !published {
-			gone = append(gone, x.Domain)
+			a.put(x.Domain, "", "")
 		}
 	}
+}
+
+// show gives the zone, and files, all that is announced.
+func (a *announcer) show() []ledger.Announcement {
+	a.showing.Lock()
+	defer a.showing.Unlock()
+	all := a.ledger.AllAnnounced()
+	sets := make([]dnsrecords.Set, len(all))
+	for i, x := range all {
+		sets[i] = announced(x)
+	}
 	a.publish(sets, nil)
-	for _, domain := range gone {
-		a.put(domain, "")
+	return all
+}
+
+// showOne does so for one domain.
+func (a *announcer) showOne(domain string) {
+	a.showing.Lock()
+	defer a.showing.Unlock()
+	if x, ok := a.ledger.Announced(domain); ok {
+		a.publish([]dnsrecords.Set{announced(x)}, nil)
+	} else {
+		a.publish(nil, []string{domain})
 	}
 }
 
@@ -131,25 +170,47 @@ func (a *announcer) publish(sets []dnsrecords.Set, removed []string) {
 // touch compares what is served of the touched domains with what is announced. It waits for
 // nothing. A domain that is nil is not configured, or not valid: where to report to stays.
 func (a *announcer) touch(touched map[string]*config.Domain, kept map[string]kept) {
+	if a.ledger.Version() != a.version { // storage answers again, or somebody else wrote
+		a.begin()
+	}
 	for domain, d := range touched {
 		was, before := a.ledger.Announced(domain)
 		rua := was.RUA
 		if _, isKept := kept[domain]; d != nil && !isKept {
 			rua = strings.Join(d.TLSRPT, ",")
 		}
-		if e, published := a.ledger.Lookup(domain); published && was.ID == e.ID && was.RUA == rua {
-			a.drop(domain)
-			continue
-		} else if !published && !before {
+		e, published := a.ledger.Lookup(domain)
+		done := before && was.ID == e.ID && was.RUA == rua && was.By == a.by(domain)
+		if published && done || !published && !before || a.by(domain) == "" {
 			a.drop(domain)
 			continue
 		}
-		a.put(domain, rua)
+		a.put(domain, e.ID, rua)
 	}
+}
+
+// by are the ways by which the domain is announced, in a word for the ledger; "" for none.
+func (a *announcer) by(domain string) string {
+	var names []string
+	for _, w := range a.ways {
+		if w.covers(domain) {
+			names = append(names, w.name())
+		}
+	}
+	if a.zone != nil {
+		names = append(names, "zone")
+	}
+	if a.files != nil {
+		names = append(names, "export")
+	}
+	return strings.Join(names, "+")
 }
 
 // run works until ctx is done.
 func (a *announcer) run(ctx context.Context) {
+	if a.unusable != nil {
+		return
+	}
 	var working sync.WaitGroup
 	defer working.Wait()
 	places := make(chan struct{}, maxAnnouncing)
@@ -176,6 +237,9 @@ func (a *announcer) run(ctx context.Context) {
 // work takes the next step for t. It returns how long to wait for the one after it.
 func (a *announcer) work(ctx context.Context, t *announcement) (wait time.Duration, err error) {
 	was, before := a.ledger.Announced(t.domain)
+	if t.told != nil {
+		was, before = *t.told, true
+	}
 	e, published := a.ledger.Lookup(t.domain)
 	a.mu.Lock()
 	rua := t.rua
@@ -185,43 +249,57 @@ func (a *announcer) work(ctx context.Context, t *announcement) (wait time.Durati
 		return finished, nil
 	case !published && (was.ID != "" || was.RUA != ""):
 		a.enter(t, stepWithdraw)
-		return 0, a.announce(ctx, was, "", "")
-	case !published && a.now().Sub(was.At) < a.settings.TTL:
+		return 0, a.withdraw(ctx, t, was)
+	case !published && a.now().Sub(was.At) < a.settings.TTL && t.told == nil:
 		return a.settings.TTL - a.now().Sub(was.At), nil
 	case !published:
 		// The host's record outlives the others by as long as they are cached.
 		a.enter(t, stepLeave)
-		return finished, a.leave(ctx, t.domain)
-	case !before || was.RUA != rua:
+		return finished, a.leave(ctx, t)
+	case !before || was.RUA != rua || was.By != a.by(t.domain):
 		a.enter(t, stepPrepare)
-		return 0, a.announce(ctx, was, was.ID, rua)
+		return 0, a.announce(ctx, t, was, was.ID, rua)
 	case was.ID == e.ID:
 		return finished, nil
 	}
-	if t.seen != e.ID {
-		a.enter(t, stepSee)
-		if err := a.see(ctx, t.domain, e.Body); err != nil {
-			return 0, err
-		}
-		t.seen = e.ID
-		a.log.Info("policy seen from outside", "domain", t.domain, "id", e.ID)
-		if a.settings.IDDelay > 0 {
-			a.enter(t, stepDelay)
-			return a.settings.IDDelay, nil
-		}
-	} else if t.step == stepDelay || t.step == stepAnnounce {
-		// Replicas may have fallen behind since.
-		if err := a.see(ctx, t.domain, e.Body); err != nil {
-			t.seen = ""
-			a.enter(t, stepSee)
-			return 0, err
-		}
+	if left, err := a.look(ctx, t, e); err != nil || left > 0 {
+		return left, err
 	}
 	if a.outdated(t) { // what was seen is not what is served by now
 		return 0, nil
 	}
 	a.enter(t, stepAnnounce)
-	return finished, a.announce(ctx, was, e.ID, rua)
+	return finished, a.announce(ctx, t, was, e.ID, rua)
+}
+
+// look sees the policy served, from outside: at once, and once more when dns.id_delay is
+// over, since replicas may have fallen behind. It returns how much of that is left.
+func (a *announcer) look(ctx context.Context, t *announcement, e ledger.Entry) (left time.Duration, err error) {
+	delay, now := a.settings.IDDelay, a.now()
+	if t.seen != e.ID || t.seenAt.After(now) { // or the clock was set back
+		t.seen = ""
+	}
+	if left = t.seenAt.Add(delay).Sub(now); t.seen != "" && left > 0 {
+		a.enter(t, stepDelay)
+		return left, nil
+	}
+	if t.seen == "" || delay == 0 {
+		a.enter(t, stepSee)
+	}
+	if err := a.see(ctx, t.domain, e.Body); err != nil {
+		t.seen = ""
+		a.enter(t, stepSee)
+		return 0, err
+	}
+	if t.seen != "" {
+		return 0, nil
+	}
+	t.seen, t.seenAt = e.ID, now
+	a.log.Info("policy seen from outside", "domain", t.domain, "id", e.ID)
+	if delay > 0 {
+		a.enter(t, stepDelay)
+	}
+	return delay, nil
 }
 
 // outdated reports whether t changed while it was being worked for.
@@ -239,46 +317,85 @@ func (a *announcer) enter(t *announcement, s step) {
 	}
 }
 
-// errDryRun ends a step that was only told of.
-var errDryRun = errors.New("dns.dry_run is set: nothing is published")
-
 // announce brings into DNS what is to be announced in place of was, and notes it.
-func (a *announcer) announce(ctx context.Context, was ledger.Announcement, id, rua string) error {
-	now := ledger.Announcement{Domain: was.Domain, ID: id, RUA: rua}
-	want, before := announced(now), announced(was)
+func (a *announcer) announce(ctx context.Context, t *announcement, was ledger.Announcement, id, rua string) error {
+	now := ledger.Announcement{Domain: t.domain, ID: id, RUA: rua, By: a.by(t.domain), At: a.now()}
+	want := announced(now)
 	for _, w := range a.ways {
+		if !w.covers(t.domain) {
+			continue
+		}
+		before := announced(was)
+		if was.By != "" && !slices.Contains(strings.Split(was.By, "+"), w.name()) { // a way that is new has announced nothing
+			before = dnsrecords.Set{Domain: t.domain}
+		}
 		if err := w.apply(ctx, want, before); err != nil {
 			return fmt.Errorf("%s: %w", w.name(), err)
 		}
 	}
 	if a.settings.DryRun {
 		for _, r := range dnsrecords.Wanted(want, a.settings.Target, a.settings.TTL) {
-			a.log.Info("would be published", "domain", was.Domain, "record", r.String())
+			a.log.Info("would be published", "domain", t.domain, "record", r.String())
 		}
-		return foreignError{errDryRun}
+		t.told = &now
+		return nil
 	}
-	if err := a.ledger.Announce(a.now(), []ledger.Announcement{now}); err != nil {
-		a.log.Warn("what is announced could not be recorded yet", "domain", was.Domain, "err", err)
+	a.note(a.ledger.Announce(a.now(), []ledger.Announcement{now}), t.domain)
+	a.log.Info("announced", "domain", t.domain, "id", id, "before", was.ID, "rua", rua, "by", now.By)
+	return nil
+}
+
+// withdraw takes out of DNS what was announced, but not the record of the policy host.
+func (a *announcer) withdraw(ctx context.Context, t *announcement, was ledger.Announcement) error {
+	for _, w := range a.ways {
+		if err := a.unlessElsewhere(t, w.withdraw(ctx, announced(was))); err != nil {
+			return fmt.Errorf("%s: %w", w.name(), err)
+		}
 	}
-	a.publish([]dnsrecords.Set{want}, nil)
-	a.log.Info("announced", "domain", was.Domain, "id", id, "before", was.ID, "rua", rua)
+	now := ledger.Announcement{Domain: t.domain, By: was.By, At: a.now()}
+	if a.settings.DryRun {
+		a.log.Info("would be withdrawn", "domain", t.domain, "id", was.ID, "rua", was.RUA)
+		t.told = &now
+		return nil
+	}
+	a.note(a.ledger.Announce(a.now(), []ledger.Announcement{now}), t.domain)
+	a.log.Info("withdrawn", "domain", t.domain, "id", was.ID, "rua", was.RUA)
 	return nil
 }
 
 // leave removes the last record of a domain.
-func (a *announcer) leave(ctx context.Context, domain string) error {
+func (a *announcer) leave(ctx context.Context, t *announcement) error {
 	for _, w := range a.ways {
-		if err := w.leave(ctx, domain); err != nil {
+		if err := a.unlessElsewhere(t, w.leave(ctx, t.domain)); err != nil {
 			return fmt.Errorf("%s: %w", w.name(), err)
 		}
 	}
 	if a.settings.DryRun {
-		return foreignError{errDryRun}
+		a.log.Info("would be withdrawn", "domain", t.domain, "record", "of the policy host")
+		return nil
 	}
-	if err := a.ledger.Unannounce(a.now(), domain); err != nil {
+	a.note(a.ledger.Unannounce(a.now(), t.domain), t.domain)
+	a.log.Info("nothing is announced any more", "domain", t.domain)
+	return nil
+}
+
+// elsewhere is after how many failures, which is most of a day, it is believed that a domain
+// that goes has moved its zone to other name servers.
+const elsewhere = 24
+
+// unlessElsewhere forgives that a zone is not where it was: then there is nothing of ours.
+func (a *announcer) unlessElsewhere(t *announcement, err error) error {
+	if errors.Is(err, dnsrecords.ErrOtherZone) && t.failures >= elsewhere {
+		a.log.Warn("the zone of a domain that goes has moved; what of ours is in it stays", "domain", t.domain, "err", err)
+		return nil
+	}
+	return err
+}
+
+// note is after the ledger was told of a domain's announcement, with how that went.
+func (a *announcer) note(err error, domain string) {
+	if err != nil {
 		a.log.Warn("what is announced could not be recorded yet", "domain", domain, "err", err)
 	}
-	a.publish(nil, []string{domain})
-	a.log.Info("nothing is announced any more", "domain", domain)
-	return nil
+	a.showOne(domain)
 }

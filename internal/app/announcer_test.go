@@ -70,6 +70,15 @@ func (r *rig) apply(_ context.Context, want, before dnsrecords.Set) error {
 	return nil
 }
 
+func (r *rig) covers(domain string) bool { return domain != "elsewhere.example" }
+
+func (r *rig) withdraw(_ context.Context, before dnsrecords.Set) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.did = append(r.did, fmt.Sprintf("%s %s withdrawn", before.Domain, short(before.ID)))
+	return r.fails
+}
+
 func (r *rig) leave(_ context.Context, domain string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -216,7 +225,7 @@ func TestAnnounceWithdrawal(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.a.touch(map[string]*config.Domain{"goes.example": nil}, nil)
-		r.want("the records go first", "goes.example one> ")
+		r.want("the records go first", "goes.example one withdrawn")
 		time.Sleep(30 * time.Minute)
 		r.end()
 		r = newRig(t, dir, config.DNS{})

@@ -92,6 +92,8 @@ func New(o Options) (*App, error) {
 	}
 	if a.announcer, err = newAnnouncer(s, book, a.log, o.Now); err != nil {
 		a.log.Error("nothing is published in DNS until this is mended and the server started anew", "err", err)
+	} else if a.announcer != nil && a.announcer.unusable != nil {
+		a.log.Error("nothing new is announced in DNS until this is mended and the server started anew", "err", a.announcer.unusable)
 	}
 	a.publisher = &publisher{
 		announcer: a.announcer,

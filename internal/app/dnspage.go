@@ -87,6 +87,9 @@ func (a *announcer) amiss() []string {
 		return nil
 	}
 	var lines []string
+	if a.unusable != nil {
+		lines = append(lines, "nothing new is announced in DNS until this is mended and the server started anew: "+a.unusable.Error())
+	}
 	if a.files != nil {
 		if why := a.files.amiss(); why != "" {
 			lines = append(lines, why)

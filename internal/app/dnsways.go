@@ -38,29 +38,38 @@ func newAnnouncer(s config.Settings, book *ledger.Ledger, log *slog.Logger, now 
 	a.see = func(ctx context.Context, domain string, body []byte) error {
 		return checker.Fetch(ctx, domain).Same(body)
 	}
+	// First what is ours alone: it must not go with what cannot be made of the rest.
+	if d.Zone != nil {
+		if a.zone, err = newZone(d, log, now); err != nil {
+			a.unusable = fmt.Errorf("dns.zone: %w", err)
+			a.zone = nil
+		}
+	}
+	if d.Export != nil {
+		a.files = newExporter(d, log)
+	}
+	a.ways, err = newWays(d, log)
+	a.unusable = errors.Join(a.unusable, err)
+	return a, nil
+}
+
+// newWays are those to change zones of others.
+func newWays(d config.DNS, log *slog.Logger) (ways []way, err error) {
 	if d.Update != nil {
 		u, err := newUpdateWay(d, log)
 		if err != nil {
 			return nil, fmt.Errorf("dns.update: %w", err)
 		}
-		a.ways = append(a.ways, u)
+		ways = append(ways, u)
 	}
 	if d.Hook != nil {
 		h, err := newHookWay(d)
 		if err != nil {
 			return nil, fmt.Errorf("dns.hook: %w", err)
 		}
-		a.ways = append(a.ways, h)
+		ways = append(ways, h)
 	}
-	if d.Zone != nil {
-		if a.zone, err = newZone(d, log, now); err != nil {
-			return nil, fmt.Errorf("dns.zone: %w", err)
-		}
-	}
-	if d.Export != nil {
-		a.files = newExporter(d, log)
-	}
-	return a, nil
+	return ways, nil
 }
 
 // secretOf is the secret that the settings hold, or name a file for.
@@ -97,29 +106,34 @@ func newUpdateWay(d config.DNS, log *slog.Logger) (*updateWay, error) {
 	return &updateWay{updater: u, zones: d.Update.Zones}, err
 }
 
-func (w *updateWay) name() string { return "dynamic update" }
+func (w *updateWay) name() string { return "update" }
 
-// mine reports whether domain is in one of the zones that are updated.
-func (w *updateWay) mine(domain string) bool {
+// covers reports whether domain is in one of the zones that are updated.
+func (w *updateWay) covers(domain string) bool {
 	return len(w.zones) == 0 || slices.ContainsFunc(w.zones, func(zone string) bool {
 		return domain == zone || strings.HasSuffix(domain, "."+zone)
 	})
 }
 
 func (w *updateWay) apply(ctx context.Context, want, before dnsrecords.Set) error {
-	if !w.mine(want.Domain) {
-		return nil
-	}
 	outcome, err := w.updater.Apply(ctx, want, before)
 	return foreign(outcome, err)
 }
 
-func (w *updateWay) leave(ctx context.Context, domain string) error {
-	if !w.mine(domain) {
+func (w *updateWay) withdraw(ctx context.Context, before dnsrecords.Set) error {
+	if !w.covers(before.Domain) {
 		return nil
 	}
-	outcome, err := w.updater.Leave(ctx, domain)
-	return foreign(outcome, err)
+	_, err := w.updater.Withdraw(ctx, before)
+	return err
+}
+
+func (w *updateWay) leave(ctx context.Context, domain string) error {
+	if !w.covers(domain) {
+		return nil
+	}
+	_, err := w.updater.Leave(ctx, domain)
+	return err
 }
 
 // foreign makes an error of records that stand in the way.
@@ -147,6 +161,8 @@ func newHookWay(d config.DNS) (*hookWay, error) {
 
 func (w *hookWay) name() string { return "hook" }
 
+func (w *hookWay) covers(string) bool { return true }
+
 // apply has each record set that differs from before. The policy host's record is set when
 // the domain is new.
 func (w *hookWay) apply(ctx context.Context, want, before dnsrecords.Set) error {
@@ -160,6 +176,10 @@ func (w *hookWay) apply(ctx context.Context, want, before dnsrecords.Set) error 
 		}
 	}
 	return nil
+}
+
+func (w *hookWay) withdraw(ctx context.Context, before dnsrecords.Set) error {
+	return w.apply(ctx, dnsrecords.Set{Domain: before.Domain}, before)
 }
 
 func (w *hookWay) leave(ctx context.Context, domain string) error {

@@ -25,6 +25,8 @@ type exporter struct {
 	mu      sync.Mutex
 	sets    map[string]dnsrecords.Set
 	changed map[string]bool // since they were written
+	pending bool            // they are about to be
+	swept   bool            // files of domains that went before the start were looked for
 	err     error
 }
 
@@ -39,7 +41,6 @@ func newExporter(d config.DNS, log *slog.Logger) *exporter {
 func (x *exporter) take(sets []dnsrecords.Set, removed []string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	first := len(x.changed) == 0
 	for _, s := range sets {
 		x.sets[s.Domain], x.changed[s.Domain] = s, true
 	}
@@ -47,8 +48,16 @@ func (x *exporter) take(sets []dnsrecords.Set, removed []string) {
 		delete(x.sets, domain)
 		x.changed[domain] = true
 	}
-	if first && len(x.changed) > 0 {
-		time.AfterFunc(exportEvery, func() { x.writing.begin(x.write) })
+	if len(x.changed) > 0 || !x.swept { // at the start also where there is nothing
+		x.writeAfter(exportEvery)
+	}
+}
+
+// writeAfter has what changed written after a while. The mutex is held.
+func (x *exporter) writeAfter(wait time.Duration) {
+	if !x.pending {
+		x.pending = true
+		time.AfterFunc(wait, func() { x.writing.begin(x.write) })
 	}
 }
 
@@ -56,23 +65,36 @@ func (x *exporter) take(sets []dnsrecords.Set, removed []string) {
 // after a minute.
 func (x *exporter) write() {
 	x.mu.Lock()
+	x.pending = false
 	changed := x.changed
 	x.changed = map[string]bool{}
-	sets := maps.Clone(x.sets)
+	sets, sweep := maps.Clone(x.sets), !x.swept
 	x.mu.Unlock()
+	if sweep {
+		x.sweep(changed, sets)
+	}
 	err := x.writeSets(changed, sets)
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.swept = x.swept || err == nil
 	if err != nil {
 		if x.err == nil {
 			x.log.Error("zone files cannot be written", "err", err)
 		}
-		if len(x.changed) == 0 {
-			time.AfterFunc(time.Minute, func() { x.writing.begin(x.write) })
-		}
 		maps.Copy(x.changed, changed)
+		x.writeAfter(time.Minute)
 	}
 	x.err = err
+}
+
+// sweep adds to what changed the domains that went while nobody could write it, as between
+// the ledger and the files when the server is killed.
+func (x *exporter) sweep(changed map[string]bool, sets map[string]dnsrecords.Set) {
+	for _, domain := range dnsrecords.WrittenDomains(x.settings.Export.Directory) {
+		if _, ok := sets[domain]; !ok {
+			changed[domain] = true
+		}
+	}
 }
 
 func (x *exporter) writeSets(changed map[string]bool, sets map[string]dnsrecords.Set) error {

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"mtasts-server/mtasts"
@@ -111,4 +112,32 @@ func same(path string, text []byte) bool {
 	}
 	there, err := os.ReadFile(path)
 	return err == nil && bytes.Equal(there, text)
+}
+
+// WrittenDomains lists the domains that WriteDomainFile has written a file for in dir.
+func WrittenDomains(dir string) []string {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil // then there is none
+	}
+	var domains []string
+	for _, e := range entries {
+		domain, ok := strings.CutSuffix(e.Name(), ".zone")
+		if ok && isWritten(filepath.Join(dir, e.Name())) {
+			domains = append(domains, domain)
+		}
+	}
+	return domains
+}
+
+// isWritten reports whether the file at path begins as ours do.
+func isWritten(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	head := make([]byte, len(exportHead))
+	_, err = io.ReadFull(f, head)
+	return err == nil && string(head) == exportHead
 }

@@ -1,27 +1,31 @@
 package ledger
 
-import "time"
+import (
+	"time"
+	"unique"
+)
 
 // Announcement is what was last announced of a domain in DNS.
 type Announcement struct {
 	Domain string
 	ID     string    // of the policy; "" once the record was withdrawn, while the host's is still there
 	RUA    string    // where senders report to, as in the _smtp._tls record; "" for none
+	By     string    // by which ways, in the caller's words; they are few
 	At     time.Time // since when
 }
 
 // announcement is what is held of an Announcement.
 type announcement struct {
-	id, rua string
-	at      int64 // nanoseconds since 1970
+	id, rua, by string
+	at          int64 // nanoseconds since 1970
 }
 
 // Announce records that from now on these are announced.
 func (l *Ledger) Announce(now time.Time, as []Announcement) error {
 	l.mu.Lock()
 	for _, a := range as {
-		if old, ok := l.announced[a.Domain]; !ok || old.id != a.ID || old.rua != a.RUA {
-			l.add(event{Time: now.UTC(), Op: opAnnounce, Domain: a.Domain, ID: a.ID, RUA: a.RUA})
+		if old, ok := l.announced[a.Domain]; !ok || old.id != a.ID || old.rua != a.RUA || old.by != a.By {
+			l.add(event{Time: now.UTC(), Op: opAnnounce, Domain: a.Domain, ID: a.ID, RUA: a.RUA, By: a.By})
 		}
 	}
 	l.mu.Unlock()
@@ -58,7 +62,7 @@ func (l *Ledger) AllAnnounced() []Announcement {
 }
 
 func (a announcement) of(domain string) Announcement {
-	return Announcement{Domain: domain, ID: a.id, RUA: a.rua, At: time.Unix(0, a.at).UTC()}
+	return Announcement{Domain: domain, ID: a.id, RUA: a.rua, By: a.by, At: time.Unix(0, a.at).UTC()}
 }
 
 // applyAnnouncement changes what is announced as the event says. The mutex is held.
@@ -67,7 +71,7 @@ func (l *Ledger) applyAnnouncement(ev event) {
 		delete(l.announced, ev.Domain)
 		return
 	}
-	a := announcement{id: ev.ID, rua: ev.RUA, at: ev.Time.UnixNano()}
+	a := announcement{id: ev.ID, rua: ev.RUA, by: unique.Make(ev.By).Value(), at: ev.Time.UnixNano()}
 	if r := l.entries[ev.Domain]; r != nil && r.id == a.id {
 		a.id = r.id // one copy is enough
 	}

@@ -22,14 +22,14 @@ func TestAnnouncements(t *testing.T) {
 		must(t, l.Announce(at, as))
 		at = at.Add(time.Minute)
 	}
-	announce(ledger.Announcement{Domain: "a.example", RUA: "mailto:a@a.example"}, ledger.Announcement{Domain: "b.example", ID: "1"})
+	announce(ledger.Announcement{Domain: "a.example", RUA: "mailto:a@a.example"}, ledger.Announcement{Domain: "b.example", ID: "1", By: "zone+export"})
 	announce(ledger.Announcement{Domain: "a.example", ID: "1", RUA: "mailto:a@a.example"})
 	announce(ledger.Announcement{Domain: "a.example", ID: "1", RUA: "mailto:a@a.example"}) // nothing new
 	announce(ledger.Announcement{Domain: "c.example", ID: "1"})
 	must(t, l.Unannounce(at, "c.example"))
 	want := []ledger.Announcement{
 		{Domain: "a.example", ID: "1", RUA: "mailto:a@a.example", At: time.Date(2026, 11, 25, 8, 1, 0, 0, time.UTC)},
-		{Domain: "b.example", ID: "1", At: time.Date(2026, 11, 25, 8, 0, 0, 0, time.UTC)},
+		{Domain: "b.example", ID: "1", By: "zone+export", At: time.Date(2026, 11, 25, 8, 0, 0, 0, time.UTC)},
 	}
 	same := func(why string, l *ledger.Ledger) {
 		t.Helper()

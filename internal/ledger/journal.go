@@ -29,6 +29,7 @@ type event struct {
 	Source string    `json:"source,omitempty"`
 	Body   string    `json:"body,omitempty"`
 	RUA    string    `json:"rua,omitempty"`
+	By     string    `json:"by,omitempty"`
 }
 
 const (
@@ -354,7 +355,7 @@ func (l *Ledger) extract(to *bytes.Buffer, now time.Time) (lines, pending int, e
 		}
 	}
 	for domain, a := range l.announced {
-		if err := write(event{Time: a.of(domain).At, Op: opAnnounce, Domain: domain, ID: a.id, RUA: a.rua}); err != nil {
+		if err := write(event{Time: a.of(domain).At, Op: opAnnounce, Domain: domain, ID: a.id, RUA: a.rua, By: a.by}); err != nil {
 			return 0, 0, err
 		}
 	}
