@@ -27,7 +27,7 @@ The formats zone, dnscontrol and octodns hold what can be published now; what is
 withheld stands in comments.
 
 Exit status: 0 DNS has all that it should have (or it was printed in a format for
-machines other than JSON), 1 something is to be done, 2 wrong usage.`
+machines other than JSON), 1 something is to be done, or not known, 2 wrong usage.`
 
 func newRecords() *cobra.Command {
 	var format string
@@ -111,6 +111,9 @@ func printRecords(out io.Writer, format string, views []*app.RecordsView, offlin
 	default:
 		sheets := make([]dnsrecords.Sheet, len(views))
 		for i, v := range views {
+			if v.Unsure != "" {
+				return fmt.Errorf("nothing is printed, as a tool would remove what may be there: %s: %s", v.Domain, v.Unsure)
+			}
 			sheets[i] = v.Sheet()
 		}
 		return dnsrecords.Print(out, format, sheets)

@@ -17,6 +17,7 @@ import (
 	"mtasts-server/internal/lookup"
 	"mtasts-server/internal/sendercheck"
 	"mtasts-server/mtasts"
+	"mtasts-server/tlsrpt"
 )
 
 // RecordsOptions say how the verb records looks at the world.
@@ -51,6 +52,10 @@ type RecordsView struct {
 	State   state        `json:"state"`
 	Records []RecordView `json:"records"`
 	Notes   []string     `json:"notes,omitempty"`
+
+	// Unsure says what is not known of records that may be there. A tool that removes what
+	// is not written must not be given the Sheet then.
+	Unsure string `json:"unsure,omitempty"`
 }
 
 // OK reports whether DNS has all that it should have.
@@ -179,6 +184,7 @@ type publication struct {
 	body   []byte
 	rua    []string
 	why    string // it is not as configured
+	noRUA  bool   // rua is not known
 }
 
 // published returns what a server publishes for domain, which d configures, unless nil.
@@ -191,9 +197,8 @@ func (v *View) published(domain string, d *config.Domain) (publication, error) {
 		return publication{}, fmt.Errorf("%q is neither configured nor published; %s", domain, nextStep(v.snap, domain))
 	}
 	p := publication{domain: domain, state: stateKept, id: e.ID, body: e.Body, why: keep(v.snap, e).why()}
-	if a, ok := v.ledger.Announced(domain); ok {
-		p.rua = announced(a).RUA
-	}
+	a, ok := v.ledger.Announced(domain)
+	p.rua, p.noRUA = announced(a).RUA, !ok
 	return p, nil
 }
 
@@ -209,6 +214,9 @@ func (in *inquiry) view(ctx context.Context, p publication) *RecordsView {
 		}
 	} else {
 		in.addOwn(ctx, v, p)
+		if p.noRUA {
+			in.keepReports(ctx, v)
+		}
 	}
 	in.addCAA(ctx, v)
 	return v
@@ -236,9 +244,33 @@ func (in *inquiry) addOwn(ctx context.Context, v *RecordsView, p publication) {
 	for _, r := range rest {
 		view := in.compare(ctx, r)
 		if r.Name == mtasts.RecordName(p.domain) {
+			if view.State == dnsrecords.StateUnknown {
+				v.Unsure = view.Do
+			}
 			in.withhold(ctx, &view, p)
 		}
 		v.Records = append(v.Records, view)
+	}
+}
+
+// keepReports adds the record that says where to report to as it is, for a domain of which
+// nobody knows now where that should be.
+func (in *inquiry) keepReports(ctx context.Context, v *RecordsView) {
+	r := dnsrecords.Record{Name: tlsrpt.RecordName(v.Domain), Type: "TXT", Value: "v=" + tlsrpt.Version + ";", TTL: in.settings.TTL}
+	if in.o.Offline {
+		v.Unsure = "its configuration is broken, and offline nobody knows what it had at " + r.Name
+		return
+	}
+	switch there := dnsrecords.Compare(ctx, in.resolver, []dnsrecords.Record{r}); {
+	case there.State == dnsrecords.StateUnknown:
+		v.Unsure = there.Do
+	case len(there.Values) == 1:
+		if _, err := tlsrpt.ParseRecord(there.Values[0]); err == nil {
+			r.Value = there.Values[0]
+			v.Records = append(v.Records, RecordView{
+				Name: r.Name, Type: r.Type, Value: r.Value, TTL: int(r.TTL.Seconds()), State: dnsrecords.StateOK, Today: there.Values, record: r,
+			})
+		}
 	}
 }
 
