@@ -23,11 +23,13 @@ var floors = map[string][]string{
 	"internal/ledger":      {"mtasts", "tlsrpt"},
 	"internal/sendercheck": {"mtasts", "tlsrpt", "internal/lookup"},
 	"internal/dnsrecords":  {"mtasts", "tlsrpt", "internal/lookup"},
+	"internal/database":    nil,
 	"internal/reports":     {"mtasts", "tlsrpt", "internal/database"},
 	"internal/app":         {"mtasts", "tlsrpt", "policyserve", "certs", "config", "internal/ledger", "internal/lookup", "internal/sendercheck", "internal/dnsrecords", "internal/reports", "internal/reports/intake"},
 	"cmd/mtasts-server":    {"mtasts", "config", "internal/app", "internal/lookup", "internal/sendercheck", "internal/dnsrecords"},
 
 	"internal/reports/intake":         {"tlsrpt", "internal/reports", "internal/lookup"}, // a side room of reports
+	"internal/database/databasetest":  {"internal/database"},
 	"internal/lookup/lookuptest":      nil,
 	"internal/sendercheck/sendertest": nil,
 }

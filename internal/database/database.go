@@ -1,0 +1,142 @@
+// Package database opens the embedded database or a shared one, and brings its tables
+// up to date. It knows no table's meaning.
+package database
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+	_ "modernc.org/sqlite"             // the driver "sqlite"
+)
+
+const (
+	// busyFor is how long one process waits while another writes to the embedded database:
+	// an import commits each few thousand reports.
+	busyFor = 20 * time.Second
+
+	// connections at most: one writes, and a few answer people.
+	connections = 8
+
+	// cacheSize is how much of the embedded database each connection keeps in memory.
+	cacheSize = 16 << 20
+)
+
+// Options say which database to open.
+type Options struct {
+	// URL of a shared PostgreSQL, "postgres://..."; "" for the embedded SQLite in File.
+	URL  string
+	File string
+}
+
+// DB is an open database. Its methods may be called from any goroutine.
+type DB struct {
+	*sql.DB
+	postgres bool
+}
+
+// Open prepares the use of a database. It does not wait for a shared one: whether that
+// answers is seen when it is asked.
+func Open(o Options) (*DB, error) {
+	if o.URL == "" {
+		return openFile(o.File)
+	}
+	u, err := url.Parse(o.URL)
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return nil, errors.New(`database: want a URL "postgres://user@host/name"`) // what there is may hold a password
+	}
+	db, err := sql.Open("pgx", o.URL)
+	if err != nil {
+		return nil, errors.New("database: the URL of PostgreSQL cannot be read; see the manual of libpq for its form")
+	}
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections)
+	db.SetConnMaxLifetime(time.Hour) // behind a name that leads elsewhere one day
+	return &DB{db, true}, nil
+}
+
+func openFile(file string) (*DB, error) {
+	if err := os.MkdirAll(filepath.Dir(file), 0o750); err != nil {
+		return nil, fmt.Errorf("database: %w", err)
+	}
+	// What it holds is private: made before SQLite makes it for everybody.
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("database: %w", err)
+	}
+	f.Close()
+	q := url.Values{"_txlock": {"immediate"}, "_pragma": {
+		"busy_timeout(" + strconv.FormatInt(busyFor.Milliseconds(), 10) + ")",
+		"journal_mode(WAL)",
+		"synchronous(FULL)", // what is committed survives a power cut: the spool lets go of it then
+		"cache_size(-" + strconv.Itoa(cacheSize>>10) + ")",
+		"journal_size_limit(67108864)",
+	}}
+	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: file}).EscapedPath(), RawQuery: q.Encode()}).String())
+	if err != nil {
+		return nil, fmt.Errorf("database %q: %w", file, err)
+	}
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(2)
+	return &DB{db, false}, nil
+}
+
+// Postgres reports whether it is a shared PostgreSQL.
+func (db *DB) Postgres() bool { return db.postgres }
+
+// SQL returns a statement, written with "?" for its arguments, in the words of this
+// database. No "?" may stand in a text.
+func (db *DB) SQL(statement string) string {
+	if !db.postgres {
+		return statement
+	}
+	var b strings.Builder
+	n := 0
+	for part := range strings.SplitSeq(statement, "?") {
+		if n > 0 {
+			b.WriteByte('$')
+			b.WriteString(strconv.Itoa(n))
+		}
+		b.WriteString(part)
+		n++
+	}
+	return b.String()
+}
+
+// Write has f make changes that are all made, or none. Several processes may do so at a
+// time; they wait for each other where they must.
+func (db *DB) Write(ctx context.Context, f func(*sql.Tx) error) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("database: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+	if err := f(tx); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("database: %w", err)
+	}
+	return nil
+}
+
+// Size returns how many bytes the database takes on disk.
+func (db *DB) Size(ctx context.Context) (int64, error) {
+	query := "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
+	if db.postgres {
+		query = "SELECT pg_database_size(current_database())"
+	}
+	var n int64
+	if err := db.QueryRowContext(ctx, query).Scan(&n); err != nil {
+		return 0, fmt.Errorf("database: %w", err)
+	}
+	return n, nil
+}

@@ -1,0 +1,157 @@
+package database_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+
+	"mtasts-server/internal/database"
+	"mtasts-server/internal/database/databasetest"
+)
+
+func TestMain(m *testing.M) { databasetest.Main(m) }
+
+var steps = fstest.MapFS{
+	"1-first.sql":  {Data: []byte("CREATE TABLE things (id $ID, name TEXT NOT NULL UNIQUE, data $BYTES);\nCREATE TABLE sums (name TEXT PRIMARY KEY, n BIGINT NOT NULL) $CLUSTERED;\n")},
+	"2-second.sql": {Data: []byte("ALTER TABLE things ADD COLUMN colour TEXT NOT NULL DEFAULT 'red';\n")},
+}
+
+func open(t *testing.T, o database.Options) *database.DB {
+	t.Helper()
+	db, err := database.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+func TestMigrate(t *testing.T) {
+	databasetest.Each(t, func(t *testing.T, o database.Options) {
+		ctx := t.Context()
+		db := open(t, o)
+		if err := db.Migrate(ctx, "things", fstest.MapFS{"1-first.sql": steps["1-first.sql"]}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.Exec(db.SQL("INSERT INTO things (name, data) VALUES (?, ?)"), "a", []byte{0, 1}); err != nil {
+			t.Fatal(err)
+		}
+		// A newer program comes, in several processes at a time.
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				other, err := database.Open(o)
+				if err == nil {
+					defer other.Close()
+					err = other.Migrate(ctx, "things", steps)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		var colour string
+		var data []byte
+		if err := db.QueryRow("SELECT colour, data FROM things").Scan(&colour, &data); err != nil || colour != "red" || string(data) != "\x00\x01" {
+			t.Errorf("colour %q, data %q, error %v", colour, data, err)
+		}
+		// And the older one is started again.
+		err := db.Migrate(ctx, "things", fstest.MapFS{"1-first.sql": steps["1-first.sql"]})
+		if err == nil || !strings.Contains(err.Error(), "made by a newer program") {
+			t.Errorf("the older program: %v", err)
+		}
+	})
+}
+
+func TestMigrateAllOrNothing(t *testing.T) {
+	databasetest.Each(t, func(t *testing.T, o database.Options) {
+		db := open(t, o)
+		broken := fstest.MapFS{"1.sql": {Data: []byte("CREATE TABLE a (x INTEGER);\nCREATE TABEL b (x INTEGER);\n")}}
+		if err := db.Migrate(t.Context(), "room", broken); err == nil || !strings.Contains(err.Error(), "step 1.sql of room") {
+			t.Fatalf("error %v", err)
+		}
+		if _, err := db.Exec("SELECT x FROM a"); err == nil {
+			t.Error("half of a step was taken")
+		}
+		broken["1.sql"].Data = []byte("CREATE TABLE a (x INTEGER);\n")
+		if err := db.Migrate(t.Context(), "room", broken); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestWrite(t *testing.T) {
+	databasetest.Each(t, func(t *testing.T, o database.Options) {
+		ctx := t.Context()
+		db := open(t, o)
+		if err := db.Migrate(ctx, "things", steps); err != nil {
+			t.Fatal(err)
+		}
+		add := func(db *database.DB, then error) error {
+			return db.Write(ctx, func(tx *sql.Tx) error {
+				_, err := tx.Exec(db.SQL("INSERT INTO sums (name, n) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET n = sums.n + excluded.n"), "x", 1)
+				return errors.Join(err, then)
+			})
+		}
+		if err := add(db, errors.New("no")); err == nil {
+			t.Error("no error")
+		}
+		// Several processes, each with several writers.
+		var wg sync.WaitGroup
+		for range 3 {
+			other := open(t, o)
+			for range 3 {
+				wg.Go(func() {
+					for range 20 {
+						if err := add(other, nil); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+		}
+		wg.Wait()
+		var n int
+		if err := db.QueryRow("SELECT n FROM sums").Scan(&n); err != nil || n != 180 {
+			t.Errorf("n = %d, error %v, want 180", n, err)
+		}
+		if size, err := db.Size(ctx); err != nil || size < 8192 {
+			t.Errorf("size %d, error %v", size, err)
+		}
+	})
+}
+
+func TestFileIsPrivate(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a directory?", "reports%41.db")
+	db := open(t, database.Options{File: file})
+	if err := db.PingContext(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Migrate(t.Context(), "things", steps); err != nil {
+		t.Fatal(err)
+	}
+	for _, suffix := range []string{"", "-wal"} {
+		fi, err := os.Stat(file + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fi.Mode().Perm()&0o007 != 0 {
+			t.Errorf("%s has mode %v", fi.Name(), fi.Mode())
+		}
+	}
+}
+
+func TestBadURL(t *testing.T) {
+	for _, u := range []string{"mysql://root:secret@x/y", "postgres://user:secret@[::1/x", "secret"} {
+		if _, err := database.Open(database.Options{URL: u}); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("Open(%q): %v", u, err)
+		}
+	}
+}
