@@ -50,4 +50,8 @@ const (
 	LengthLimited    Unauthenticated = "length-limited" // l= lets anything be appended (RFC 8460 §3 forbids it)
 	KeyForOther      Unauthenticated = "key-for-other"  // the key is for another service than tlsrpt
 	NoKey            Unauthenticated = "no-key"         // it is not in DNS, or no longer
+
+	// The report names no domain; who it is on is known by the address alone, which no
+	// signature covers.
+	DomainNotSigned Unauthenticated = "domain-not-signed"
 )

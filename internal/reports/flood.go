@@ -1,0 +1,47 @@
+package reports
+
+import (
+	"hash/maphash"
+	"sync"
+	"time"
+)
+
+const (
+	// aDay is how many reports are taken in a day on a domain from one submitter, and from
+	// all together of whom nobody knows who they are. Submitters send one, or a few; anybody
+	// can send any number.
+	aDay = 500
+
+	// floodCells bounds what counting takes: 8 MiB. Domains and submitters that share a cell
+	// are counted as one, which of five million reports a day makes two or three of each.
+	floodCells = 1 << 22
+)
+
+// flood counts what came in today.
+type flood struct {
+	mu    sync.Mutex
+	seed  maphash.Seed // unknown to who would want to share somebody's cell
+	day   int64
+	cells []uint16
+}
+
+func newFlood() *flood { return &flood{seed: maphash.MakeSeed()} }
+
+// allow counts one report on domain; submitter is "" for strangers.
+func (f *flood) allow(domain, submitter string, now time.Time) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.cells == nil {
+		f.cells = make([]uint16, floodCells)
+	}
+	if day := dayOf(now); day != f.day {
+		f.day = day
+		clear(f.cells)
+	}
+	cell := &f.cells[maphash.String(f.seed, domain+" "+submitter)%floodCells]
+	if *cell >= aDay {
+		return false
+	}
+	*cell++
+	return true
+}

@@ -1,0 +1,256 @@
+package reports
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+)
+
+const (
+	// segmentSize is where a new file of the spool is begun: what is read again after a
+	// crash is about as much.
+	segmentSize = 16 << 20
+
+	segmentSuffix = ".spool"
+	damagedSuffix = ".damaged"
+)
+
+// ErrFull says that the spool has no room. Who sends is to try again later.
+var ErrFull = errors.New("reports: the spool is full")
+
+// Spool keeps what came in, on disk, until the database has it. Add returns once it is
+// there to stay, and then the sender may be told so.
+//
+// It is a directory of files that are written once, from start to end. A record is its
+// length and CRC-32C, four bytes each, and then an Arrival; a file goes when all in it
+// was stored. After a crash what is left is read again: the database knows what it has
+// already. Only one process may use the directory at a time.
+type Spool struct {
+	dir   string
+	limit int64
+	log   *slog.Logger
+
+	mu       sync.Mutex
+	files    []*segment // in order; the last one may be written to
+	next     uint64     // number of the next file
+	size     int64      // of all files
+	waiting  *group     // what is to be written next
+	flushing bool
+	arrived  chan struct{} // has a value when there is something to read
+	writes   func(*os.File, []byte) (int, error)
+}
+
+// segment is one file.
+type segment struct {
+	path    string
+	file    *os.File // that it is written by; nil: no more
+	size    int64    // what is there to stay
+	read    int64    // what was read
+	records int      // that were read
+	stored  int64    // what was stored of it
+}
+
+// group is what is brought to disk at once, as that takes the same time for one and many.
+type group struct {
+	data bytes.Buffer
+	done chan struct{}
+	err  error
+}
+
+// OpenSpool opens the spool in dir, which may take limit bytes.
+func OpenSpool(dir string, limit int64, log *slog.Logger) (*Spool, error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	paths, err := filepath.Glob(filepath.Join(dir, "*"+segmentSuffix))
+	if err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	slices.Sort(paths)
+	s := &Spool{dir: dir, limit: limit, log: log, arrived: make(chan struct{}, 1), writes: (*os.File).Write}
+	for _, path := range paths {
+		fi, err := os.Stat(path)
+		if err != nil {
+			return nil, fmt.Errorf("spool: %w", err)
+		}
+		var n uint64
+		if _, err := fmt.Sscanf(filepath.Base(path), "%016x"+segmentSuffix, &n); err != nil {
+			return nil, fmt.Errorf("spool: %q does not belong there: move it away", path)
+		}
+		s.next = max(s.next, n+1)
+		s.files = append(s.files, &segment{path: path, size: fi.Size()})
+		s.size += fi.Size()
+	}
+	if len(s.files) > 0 {
+		s.arrived <- struct{}{}
+	}
+	return s, nil
+}
+
+// Bytes returns how much waits to be stored.
+func (s *Spool) Bytes() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.size
+	for _, seg := range s.files {
+		n -= seg.stored
+	}
+	return n
+}
+
+// Limit returns how much may wait.
+func (s *Spool) Limit() int64 { return s.limit }
+
+// Add puts a on disk, and returns when it is there to stay. Where there is no room it
+// returns ErrFull; with any error nothing is promised of a.
+func (s *Spool) Add(ctx context.Context, a *Arrival) error {
+	record, err := encodeArrival(a)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	pending := 0
+	if s.waiting != nil {
+		pending = s.waiting.data.Len()
+	}
+	if s.size+int64(pending+len(record)) > s.limit {
+		s.mu.Unlock()
+		return ErrFull
+	}
+	if s.waiting == nil {
+		s.waiting = &group{done: make(chan struct{})}
+	}
+	g := s.waiting
+	g.data.Write(record)
+	if !s.flushing {
+		s.flushing = true
+		go s.flush()
+	}
+	s.mu.Unlock()
+	select {
+	case <-g.done:
+		return g.err
+	case <-ctx.Done(): // a disk that hangs; it may be stored all the same, and known then
+		return ctx.Err()
+	}
+}
+
+// flush writes groups until none waits.
+func (s *Spool) flush() {
+	for {
+		s.mu.Lock()
+		g := s.waiting
+		s.waiting = nil
+		if g == nil {
+			s.flushing = false
+			s.tidy()
+			s.mu.Unlock()
+			return
+		}
+		s.mu.Unlock()
+		g.err = s.write(g.data.Bytes())
+		close(g.done)
+	}
+}
+
+// write brings data to disk. Only one does at a time.
+func (s *Spool) write(data []byte) error {
+	seg, err := s.current()
+	if err != nil {
+		return err
+	}
+	_, err = s.writes(seg.file, data)
+	if err == nil {
+		err = seg.file.Sync()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		// What came to disk of it is not known, so nothing is written behind it.
+		s.finish(seg)
+		return fmt.Errorf("spool: %w", err)
+	}
+	seg.size += int64(len(data))
+	s.size += int64(len(data))
+	if seg.size >= segmentSize {
+		s.finish(seg)
+	}
+	select {
+	case s.arrived <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// current returns the file to write to, and begins one where there is none.
+func (s *Spool) current() (*segment, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.files); n > 0 && s.files[n-1].file != nil {
+		return s.files[n-1], nil
+	}
+	path := filepath.Join(s.dir, fmt.Sprintf("%016x%s", s.next, segmentSuffix))
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	if err := syncDir(s.dir); err != nil {
+		f.Close()
+		os.Remove(path)
+		return nil, err
+	}
+	s.next++
+	seg := &segment{path: path, file: f}
+	s.files = append(s.files, seg)
+	return seg, nil
+}
+
+// finish has nothing more written to seg. mu is held.
+func (s *Spool) finish(seg *segment) {
+	if seg.file == nil {
+		return
+	}
+	_ = seg.file.Truncate(seg.size) // half a record would be told of at the next start
+	seg.file.Close()                // it was synced, or is of no use
+	seg.file = nil
+	if seg.stored >= seg.size {
+		s.remove(seg)
+	}
+}
+
+// tidy takes away the file that is written to where all in it was stored. mu is held.
+func (s *Spool) tidy() {
+	if n := len(s.files); n > 0 && !s.flushing && s.files[n-1].size > 0 && s.files[n-1].stored >= s.files[n-1].size {
+		s.finish(s.files[n-1])
+	}
+}
+
+// remove takes away a file of which all was stored. mu is held.
+func (s *Spool) remove(seg *segment) {
+	if !slices.Contains(s.files, seg) {
+		return
+	}
+	if err := os.Remove(seg.path); err != nil {
+		s.log.Warn("a file of the spool cannot be removed; it is read again at the next start, without effect", "err", err)
+	}
+	s.size -= seg.size
+	s.files = slices.DeleteFunc(s.files, func(x *segment) bool { return x == seg })
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	return nil
+}

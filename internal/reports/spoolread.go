@@ -1,0 +1,141 @@
+package reports
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// Batch is what Next read.
+type Batch struct {
+	Arrivals []*Arrival
+	seg      *segment
+	end      int64
+}
+
+// Next waits for what came in, and returns the oldest that was not read yet: at most
+// count, or bytes and one more. Only one may ask at a time.
+func (s *Spool) Next(ctx context.Context, count int, bytes int64) (*Batch, error) {
+	for {
+		s.mu.Lock()
+		seg := s.unread()
+		s.mu.Unlock()
+		if seg != nil {
+			b, err := s.read(seg, count, bytes)
+			if err != nil || len(b.Arrivals) > 0 {
+				return b, err
+			}
+			s.Stored(b) // it was damaged, and is out of the way
+			continue
+		}
+		select {
+		case <-s.arrived:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// unread returns the first file of which something was not read. mu is held.
+func (s *Spool) unread() *segment {
+	for _, seg := range s.files {
+		if seg.read < seg.size {
+			return seg
+		}
+	}
+	return nil
+}
+
+func (s *Spool) read(seg *segment, count int, limit int64) (*Batch, error) {
+	f, err := os.Open(seg.path)
+	if err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	defer f.Close()
+	s.mu.Lock()
+	from, end := seg.read, seg.size
+	s.mu.Unlock()
+	r := bufio.NewReaderSize(io.NewSectionReader(f, from, end-from), 1<<16)
+	b := &Batch{seg: seg, end: from}
+	for len(b.Arrivals) < count && b.end-from < limit && b.end < end {
+		a, n, err := decodeArrival(r)
+		switch {
+		case err == nil:
+			b.Arrivals = append(b.Arrivals, a)
+		case n > 0:
+			s.keepDamaged(seg.path, b.end, n, err)
+		default:
+			s.cut(b, end, err)
+			end = b.end
+		}
+		b.end += n
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seg.read = b.end
+	return b, nil
+}
+
+// cut takes the end off a file, as a crash left it in the middle of a record. That was
+// promised to nobody, unless the disk is at fault: so a copy is kept where it is more.
+func (s *Spool) cut(b *Batch, end int64, why error) {
+	if !errors.Is(why, io.ErrUnexpectedEOF) && !errors.Is(why, io.EOF) {
+		s.keepDamaged(b.seg.path, b.end, end-b.end, why)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.size -= b.seg.size - b.end
+	b.seg.size = b.end
+	if b.seg.stored >= b.seg.size {
+		s.remove(b.seg)
+	}
+}
+
+// keepDamaged copies what cannot be read of a file, for people to look at.
+func (s *Spool) keepDamaged(path string, from, n int64, why error) {
+	s.log.Error("the spool has what cannot be read; a copy is kept", "file", path+damagedSuffix, "from", from, "bytes", n, "err", why)
+	err := copyPart(path, path+damagedSuffix, from, n)
+	if err != nil {
+		s.log.Error("keeping what cannot be read of the spool", "err", err)
+	}
+}
+
+func copyPart(path, to string, from, n int64) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(w, io.NewSectionReader(f, from, n))
+	return errors.Join(err, w.Close())
+}
+
+// Stored says that the database has all of b.
+func (s *Spool) Stored(b *Batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b.seg.stored = b.end
+	if b.seg.file == nil && b.seg.stored >= b.seg.size {
+		s.remove(b.seg)
+		return
+	}
+	s.tidy()
+}
+
+// Again has Next return b once more.
+func (s *Spool) Again(b *Batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b.seg.read = b.seg.stored
+	select {
+	case s.arrived <- struct{}{}:
+	default:
+	}
+}

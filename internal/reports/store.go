@@ -1,0 +1,179 @@
+package reports
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"mtasts-server/internal/database"
+)
+
+//go:embed steps/*.sql
+var stepFiles embed.FS
+
+// Keep says how long what is kept is kept; sums longest.
+type Keep struct {
+	Raw     time.Duration // reports as they came
+	Details time.Duration // what each report says; older ones are not taken any more
+	Sums    time.Duration // per day
+	Asides  time.Duration // what could not be used
+}
+
+// DefaultKeep is what most want: a quarter to look back at in detail, and two years in sums.
+func DefaultKeep() Keep {
+	const day = 24 * time.Hour
+	return Keep{Raw: 30 * day, Details: 100 * day, Sums: 730 * day, Asides: 30 * day}
+}
+
+// Options of a Store. All but Log are required.
+type Options struct {
+	DB       *database.DB
+	Known    func(domain string) bool  // whether reports on it are kept
+	DomainOf func(token string) string // the domain that a token of an address stands for; "" for none
+	Keep     Keep
+	Now      func() time.Time
+	Log      *slog.Logger // nil discards
+}
+
+// Store keeps reports, each domain's apart. Its methods may be called from any goroutine,
+// and by several processes on one database.
+type Store struct {
+	o      Options
+	db     *database.DB
+	packer *packer
+	flood  *flood
+	big    sync.Mutex // of reports that take much memory one is read at a time
+
+	mu       sync.Mutex
+	prepared bool
+
+	asideRows, asideBytes int // since they were counted last
+}
+
+// New returns a store. It does not wait for the database.
+func New(o Options) (*Store, error) {
+	switch {
+	case o.DB == nil || o.Known == nil || o.DomainOf == nil || o.Now == nil:
+		return nil, errors.New("reports: an option is missing")
+	case o.Keep.Details <= 0 || o.Keep.Raw <= 0 || o.Keep.Sums <= 0 || o.Keep.Asides <= 0:
+		return nil, errors.New("reports: nothing would be kept")
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Store{o: o, db: o.DB, packer: newPacker(), flood: newFlood()}, nil
+}
+
+// Prepare brings the tables up to date. What needs them does so by itself.
+func (s *Store) Prepare(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.prepared {
+		return nil
+	}
+	steps, err := fs.Sub(stepFiles, "steps")
+	if err != nil {
+		return fmt.Errorf("reports: %w", err)
+	}
+	if err := s.db.Migrate(ctx, "reports", steps); err != nil {
+		return fmt.Errorf("reports: %w", err)
+	}
+	s.prepared = true
+	return nil
+}
+
+// Fate is what became of an arrival. It is a metric label.
+type Fate string
+
+const (
+	Taken    Fate = "taken"
+	Repeated Fate = "repeated" // it is there already: a success without effect
+	Aside    Fate = "aside"    // it cannot be used, and is kept apart with the reason
+)
+
+// Fates lists them all.
+func Fates() []Fate { return []Fate{Taken, Repeated, Aside} }
+
+// Outcome says what became of an arrival.
+type Outcome struct {
+	Fate   Fate     // the best of its parts'
+	Reason Reason   // why it, or a part of it, was set aside; "" where none was
+	Detail string   // more on that, for people; bounded, escaped
+	Noted  bool     // it says something otherwise than RFC 8460 wants
+	Parts  []Stored // that are new, one for each domain
+}
+
+// Stored is what one arrival said of a domain, and was not known before.
+type Stored struct {
+	ID                 ID
+	Successful, Failed int64            // sessions
+	Failures           map[string]int64 // sessions by result type
+}
+
+// Put stores arrivals: all of them, or with an error none. What it returns is in their
+// order.
+func (s *Store) Put(ctx context.Context, arrivals []*Arrival) ([]Outcome, error) {
+	if err := s.Prepare(ctx); err != nil {
+		return nil, err
+	}
+	sifted := make([]sifted, len(arrivals))
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, a := range arrivals {
+		g.Go(func() error {
+			x := &sifted[i]
+			x.parts, x.asides = s.sift(a)
+			for _, p := range x.parts {
+				p.details, p.raw = s.packer.pack(p.details), s.packer.pack(p.raw)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	fresh, err := s.write(ctx, sifted)
+	if err != nil {
+		return nil, err
+	}
+	s.trimAsides(ctx, sifted)
+	outcomes := make([]Outcome, len(arrivals))
+	for i := range sifted {
+		outcomes[i] = sifted[i].outcome(fresh)
+	}
+	return outcomes, nil
+}
+
+// sifted is what an arrival comes to.
+type sifted struct {
+	parts  []*part
+	asides []*aside
+}
+
+// outcome says what became of it, fresh being the parts that were not known.
+func (x *sifted) outcome(fresh map[*part]int64) Outcome {
+	o := Outcome{Fate: Aside}
+	for _, a := range x.asides {
+		o.Reason, o.Detail = a.reason, a.detail
+	}
+	for _, p := range x.parts {
+		o.Noted = o.Noted || len(p.report.Notes) > 0
+		id, isNew := fresh[p]
+		switch {
+		case isNew:
+			o.Fate = Taken
+			o.Parts = append(o.Parts, Stored{ID{p.domain, id}, p.successful, p.failed, failuresOf(p)})
+		case o.Fate == Aside:
+			o.Fate = Repeated
+		}
+	}
+	return o
+}
