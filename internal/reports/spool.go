@@ -39,7 +39,6 @@ type Spool struct {
 	mu       sync.Mutex
 	files    []*segment // in order; the last one may be written to
 	next     uint64     // number of the next file
-	size     int64      // of all files
 	waiting  *group     // what is to be written next
 	flushing bool
 	arrived  chan struct{} // has a value when there is something to read
@@ -85,7 +84,6 @@ func OpenSpool(dir string, limit int64, log *slog.Logger) (*Spool, error) {
 		}
 		s.next = max(s.next, n+1)
 		s.files = append(s.files, &segment{path: path, size: fi.Size()})
-		s.size += fi.Size()
 	}
 	if len(s.files) > 0 {
 		s.arrived <- struct{}{}
@@ -97,9 +95,12 @@ func OpenSpool(dir string, limit int64, log *slog.Logger) (*Spool, error) {
 func (s *Spool) Bytes() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := s.size
+	return s.unstored()
+}
+
+func (s *Spool) unstored() (n int64) {
 	for _, seg := range s.files {
-		n -= seg.stored
+		n += seg.size - seg.stored
 	}
 	return n
 }
@@ -119,7 +120,7 @@ func (s *Spool) Add(ctx context.Context, a *Arrival) error {
 	if s.waiting != nil {
 		pending = s.waiting.data.Len()
 	}
-	if s.size+int64(pending+len(record)) > s.limit {
+	if s.unstored()+int64(pending+len(record)) > s.limit {
 		s.mu.Unlock()
 		return ErrFull
 	}
@@ -136,25 +137,25 @@ func (s *Spool) Add(ctx context.Context, a *Arrival) error {
 	select {
 	case <-g.done:
 		return g.err
-	case <-ctx.Done(): // a disk that hangs; it may be stored all the same, and known then
+	case <-ctx.Done(): // a disk that hangs; it may come to be there all the same, and is known then
 		return ctx.Err()
 	}
 }
 
 // flush writes groups until none waits.
 func (s *Spool) flush() {
-	for {
-		s.mu.Lock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.waiting != nil {
 		g := s.waiting
 		s.waiting = nil
-		if g == nil {
-			s.flushing = false
-			s.tidy()
-			s.mu.Unlock()
-			return
-		}
 		s.mu.Unlock()
 		g.err = s.write(g.data.Bytes())
+		s.mu.Lock()
+		if s.waiting == nil {
+			s.flushing = false
+			s.tidy()
+		}
 		close(g.done)
 	}
 }
@@ -177,7 +178,6 @@ func (s *Spool) write(data []byte) error {
 		return fmt.Errorf("spool: %w", err)
 	}
 	seg.size += int64(len(data))
-	s.size += int64(len(data))
 	if seg.size >= segmentSize {
 		s.finish(seg)
 	}
@@ -239,7 +239,6 @@ func (s *Spool) remove(seg *segment) {
 	if err := os.Remove(seg.path); err != nil {
 		s.log.Warn("a file of the spool cannot be removed; it is read again at the next start, without effect", "err", err)
 	}
-	s.size -= seg.size
 	s.files = slices.DeleteFunc(s.files, func(x *segment) bool { return x == seg })
 }
 

@@ -87,7 +87,6 @@ func (s *Spool) cut(b *Batch, end int64, why error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.size -= b.seg.size - b.end
 	b.seg.size = b.end
 	if b.seg.stored >= b.seg.size {
 		s.remove(b.seg)
