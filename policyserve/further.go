@@ -33,11 +33,12 @@ func (s *Server) known(name string) bool {
 	return s.table.Load().find(name) != nil || s.further(name) != nil
 }
 
-// handOn has another answer for a host without a policy, and returns false if nobody does.
-func (h handler) handOn(w http.ResponseWriter, r *http.Request, host string) bool {
+// handOn has another answer for a host without a policy, if there is one.
+func (h handler) handOn(w http.ResponseWriter, r *http.Request, host string) {
 	next := h.s.further(host)
 	if next == nil {
-		return false
+		h.refuse(w, nil, http.StatusNotFound, "no MTA-STS policy is served for this host\n")
+		return
 	}
 	if s, ok := r.Context().Value(sessionKey{}).(*session); ok {
 		// net/http asked for it before the PROXY header was read, which comes with the
@@ -46,7 +47,6 @@ func (h handler) handOn(w http.ResponseWriter, r *http.Request, host string) boo
 	}
 	h.s.metrics.handed[h.kind].Add(1)
 	next.ServeHTTP(w, r)
-	return true
 }
 
 // upgrade answers over plain HTTP for a further host. Only who reads is sent on: the body

@@ -39,9 +39,8 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	a := h.s.table.Load().find(host)
 	switch {
-	case a == nil && h.handOn(w, r, host):
 	case a == nil:
-		h.refuse(w, nil, http.StatusNotFound, "no MTA-STS policy is served for this host\n")
+		h.handOn(w, r, host)
 	case !isPolicyPath(r):
 		h.refuse(w, a, http.StatusNotFound, "the policy is at "+mtasts.WellKnownPath+"\n")
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
