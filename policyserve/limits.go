@@ -76,9 +76,9 @@ const (
 	http2Frame = 16 << 10
 
 	// http2Window is how much of its bodies a connection may send before they are read:
-	// net/http keeps that much for it. It would be 1 MiB, 8 GiB for all connections. At
-	// 200 ms to the client 10 MiB take 16 seconds.
-	http2Window = 128 << 10
+	// net/http keeps that much for it, and takes no less. Its own choice is 1 MiB, 8 GiB for
+	// all connections. At 200 ms to the client 10 MiB take half a minute.
+	http2Window = 64 << 10
 
 	// partingTimeout is how long the last write may take.
 	partingTimeout = time.Second
