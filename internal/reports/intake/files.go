@@ -32,7 +32,8 @@ type FilesOptions struct {
 // below it. What something is is seen by how it begins, not by its name. Nothing is
 // changed or moved.
 type Files struct {
-	o FilesOptions
+	o        FilesOptions
+	unpacked int64 // maxUnpacked, but for tests
 
 	read, total, files, skipped atomic.Int64
 	endless                     atomic.Bool // something is read that has no known end
@@ -75,7 +76,7 @@ func NewFiles(o FilesOptions) (*Files, error) {
 			return nil, errors.New("reading reports: a path is empty")
 		}
 	}
-	return &Files{o: o}, nil
+	return &Files{o: o, unpacked: maxUnpacked}, nil
 }
 
 // Progress may be asked by another goroutine while Arrivals goes on.

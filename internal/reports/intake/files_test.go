@@ -377,6 +377,59 @@ func TestManyMembers(t *testing.T) {
 	}
 }
 
+func TestUnpackingHasAnEnd(t *testing.T) {
+	const limit = 100_000
+	zeros := strings.Repeat("\x00", 2*limit)
+	for name, c := range map[string]struct {
+		in   string
+		want string // of arrivals and errors
+	}{
+		"enough":      {packed(t, strings.Repeat(line+mailOne, 10)), "aaaaaaaaaa"},
+		"mbox.gz":     {packed(t, line+mailOne+line+zeros), "ae"},
+		"tar.gz":      {packed(t, tarred(t, "a", report, "b", report+zeros, "c", report)), "aee"},
+		"zip":         {zipped(t, "a", report, "b", report+zeros, "c", report, "d", report), "aee"},
+		"of one file": {packed(t, report+zeros), "a"}, // Unpack has its own bound
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "x")
+			write(t, path, []byte(c.in))
+			files, err := intake.NewFiles(intake.FilesOptions{Paths: []string{path, path}}) // each has its own
+			if err != nil {
+				t.Fatal(err)
+			}
+			files.LimitUnpacked(limit)
+			have := ""
+			for _, err := range files.Arrivals(t.Context()) {
+				if err != nil {
+					have += "e"
+				} else {
+					have += "a"
+				}
+			}
+			if have != c.want+c.want {
+				t.Errorf("have %q, want %q twice", have, c.want)
+			}
+		})
+	}
+}
+
+func TestDeepDirectories(t *testing.T) {
+	dir := t.TempDir()
+	deep := dir
+	for range 34 {
+		deep = filepath.Join(deep, "d")
+		if err := os.Mkdir(deep, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(deep, "a.json"), []byte(report))
+	}
+	write(t, filepath.Join(dir, "z.json"), []byte(report))
+	g, _ := read(t, t.Context(), intake.FilesOptions{Paths: []string{dir}})
+	if len(g.arrivals) != 33 || len(g.errs) != 1 || g.order[len(g.order)-1] != filepath.Join(dir, "z.json") {
+		t.Errorf("%d read; %v; %q", len(g.arrivals), g.errs, g.order)
+	}
+}
+
 func TestTheCallerStops(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "a"), []byte(strings.Repeat(line+mailOne, 5)))

@@ -18,7 +18,7 @@ import (
 const maxArchives = 2
 
 var (
-	errUnpacked = fmt.Errorf("it unpacks to more than %d bytes: unpack it first", int64(maxUnpacked))
+	errUnpacked = errors.New("it unpacks to more than is taken at once: unpack it first")
 	errMembers  = fmt.Errorf("it has more than %d members: unpack it first", maxMembers)
 )
 
@@ -69,6 +69,9 @@ func (x *filesRun) zip(r io.Reader, source string) bool {
 		return x.fail(source, errMembers)
 	}
 	for _, f := range z.File {
+		if x.left <= 0 {
+			return x.fail(source, errUnpacked)
+		}
 		if !x.zipMember(f, source) {
 			return false
 		}

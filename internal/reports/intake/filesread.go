@@ -37,7 +37,7 @@ func (x *filesRun) file(p place) bool {
 		stop := context.AfterFunc(x.ctx, func() { _ = d.SetReadDeadline(time.Unix(1, 0)) })
 		defer stop()
 	}
-	x.left = maxUnpacked
+	x.left = x.unpacked
 	counted := &countingReader{r: r, ctx: x.ctx, count: x.read.Add}
 	goOn := x.look(bufio.NewReaderSize(counted, 64<<10), p.path, 0)
 	if rest := p.size - counted.n; rest > 0 && goOn { // what was not worth reading
