@@ -25,9 +25,9 @@ const (
 	// hashes the whole mail. Two are usual: RSA and Ed25519, or one of a provider.
 	maxSignatures = 5
 
-	// maxSignature bounds the field of one: with RSA of 8192 bits and all fields of the
-	// header named in h= it has 3 KiB. Each name in h= costs a look at each field.
-	maxSignature = 8 << 10
+	// maxSignedFields is how many fields a signature may say it is for: each costs a look
+	// at all that there are. Senders name some twenty, or twice that.
+	maxSignedFields = 300
 
 	// maxBlanks is how many blanks and line ends may follow each other. Each signature
 	// keeps them in memory until it is seen whether they count (RFC 6376 §3.4.3, §3.4.4).
@@ -93,8 +93,10 @@ func (a *Authenticator) Authenticate(ctx context.Context, message []byte) (submi
 	return a.judge(found, from)
 }
 
+// hasLongSignature reports whether a signature is for more fields than any has: they
+// have colons between them.
 func hasLongSignature(header mail.Header) bool {
-	return slices.ContainsFunc(header["Dkim-Signature"], func(field string) bool { return len(field) > maxSignature })
+	return slices.ContainsFunc(header["Dkim-Signature"], func(field string) bool { return strings.Count(field, ":") > maxSignedFields })
 }
 
 // hasBlanks reports whether there are more blanks in a row than any report has.

@@ -303,7 +303,7 @@ func TestAuthenticateHostile(t *testing.T) {
 	from := "From: a@sender.example\r\n"
 	five := strings.Repeat(signature+"\r\n", 5) + from + "\r\n"
 	for name, mail := range map[string]string{
-		"many signed fields": strings.Repeat(signature+strings.Repeat(":a", 4000)+"\r\n", 5) + strings.Repeat("a:\r\n", 900) + from + "\r\n",
+		"many signed fields": strings.Repeat(signature+strings.Repeat(":a", 280)+"\r\n", 5) + strings.Repeat("a:\r\n", 900) + from + "\r\n",
 		"too many of them":   signature + strings.Repeat(":a", 5000) + "\r\n" + strings.Repeat("a:\r\n", 900) + from + "\r\n",
 		"continuation lines": from + "X: y\r\n" + strings.Repeat(" "+strings.Repeat("x", 120)+"\r\n", 990) + "\r\n",
 		"blanks":             five + strings.Repeat(" ", 4<<20),
