@@ -68,9 +68,9 @@ type door struct {
 	server  *smtp.Server
 	callers *callers
 
-	mu        sync.Mutex
-	closed    bool
-	listeners []net.Listener
+	mu     sync.Mutex
+	closed bool
+	gates  []*gate
 }
 
 // NewMail returns a Mail, which takes mail once it is given listeners.
@@ -123,18 +123,19 @@ func (m *Mail) ServeSMTP(l net.Listener) error { return m.smtp.serve(l) }
 func (m *Mail) ServeLMTP(l net.Listener) error { return m.lmtp.serve(l) }
 
 func (d *door) serve(l net.Listener) error {
-	defer l.Close()
+	g := &gate{l, d.callers}
+	defer g.Close()
 	d.mu.Lock()
 	if d.closed {
 		d.mu.Unlock()
 		return nil
 	}
-	d.listeners = append(d.listeners, l)
+	d.gates = append(d.gates, g)
 	d.mu.Unlock()
-	err := d.server.Serve(&gate{l, d.callers})
+	err := d.server.Serve(g)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.listeners = slices.DeleteFunc(d.listeners, func(other net.Listener) bool { return other == l })
+	d.gates = slices.DeleteFunc(d.gates, func(other *gate) bool { return other == g })
 	if d.closed {
 		return nil
 	}
@@ -163,8 +164,8 @@ func (d *door) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.closed = true
-	for _, l := range d.listeners {
-		l.Close()
+	for _, g := range d.gates {
+		g.Close()
 	}
 	d.callers.finish()
 }
