@@ -246,6 +246,7 @@ func TestSince(t *testing.T) {
 	}{
 		{"testing, another max_age", was(mtasts.ModeTesting, 2*day, 0, 10), now(mtasts.ModeTesting, day), 0},
 		{"a shorter max_age", was(mtasts.ModeEnforce, 7*day, 0, 10), now(mtasts.ModeEnforce, day), 0},
+		{"the same again", was(mtasts.ModeEnforce, 7*day, 0, 10), now(mtasts.ModeEnforce, 7*day), 0},
 		{"a longer max_age", was(mtasts.ModeEnforce, day, 0, 10), now(mtasts.ModeEnforce, 7*day), 10},
 		{"from testing", was(mtasts.ModeTesting, 7*day, 0, 10), now(mtasts.ModeEnforce, 7*day), 10},
 		{"back to testing", was(mtasts.ModeEnforce, 7*day, 0, 10), now(mtasts.ModeTesting, 7*day), 10},
@@ -283,6 +284,7 @@ func TestHoldAndAlarm(t *testing.T) {
 		{"an MX that is not allowed", func(f *rollout.Facts) {
 			f.MX = append(f.MX, rollout.MXSet{Since: after(39), Hosts: []string{"mx.example.com"}})
 		}, []string{rollout.GateMXStable, rollout.GateMXAllowed}, nil, []string{rollout.GateMXAllowed}},
+		{"a TLSRPT record since an hour", func(f *rollout.Facts) { f.TLSRPTSince = after(40).Add(-time.Hour) }, nil, nil, nil},
 		{"no TLSRPT record", func(f *rollout.Facts) { f.TLSRPTSince = time.Time{} }, []string{rollout.GateTLSRPT}, nil, nil},
 	} {
 		for mode, alarms := range map[mtasts.Mode][]string{mtasts.ModeTesting: c.testing, mtasts.ModeEnforce: c.enforce} {

@@ -87,6 +87,15 @@ func TestPlanMX(t *testing.T) {
 	}
 }
 
+// What the ledger has only a date of may stand against any host.
+func TestPlanWithPoliciesUnknown(t *testing.T) {
+	f := rollout.Facts{Versions: []rollout.Version{version(mtasts.ModeEnforce, day, 5, 0)}, HeldUntil: after(25), RecordTTL: time.Hour}
+	stages := rollout.Default().PlanMX(f, []string{"mx1.example.org"}, []string{"a.example.net"}, after(10))
+	if want := []string{"change-mx 0311 0326 a.example.net", "narrow-policy 0316 0331 *.example.net"}; !slices.Equal(plan(stages), want) {
+		t.Errorf("have %q, want %q", plan(stages), want)
+	}
+}
+
 // Whoever follows a plan never has an MX host in DNS that what is served does not allow,
 // and, at the certain dates, none that any held policy does not.
 func TestPlansAreSafe(t *testing.T) {
