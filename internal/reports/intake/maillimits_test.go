@@ -150,6 +150,26 @@ func TestMailSlow(t *testing.T) {
 	}
 }
 
+// What is done with a mail has its full time, however long the mail took to come.
+func TestMailDeliverTime(t *testing.T) {
+	var until time.Time
+	o := startMail(t, func(o *intake.MailOptions) {
+		o.Deliver = func(ctx context.Context, _ *reports.Arrival) error {
+			until, _ = ctx.Deadline()
+			return nil
+		}
+	})
+	tk := o.greeted()
+	tk.begin(ourAddress)
+	tk.say("DATA", "354")
+	tk.send(reportMail)
+	read := time.Now()
+	tk.say(".", "250")
+	if left := until.Sub(read); left < time.Minute {
+		t.Errorf("there are %v to deliver it", left)
+	}
+}
+
 // Who brings mail has time for more; but not for any number.
 func TestMailMany(t *testing.T) {
 	o := startMail(t, func(o *intake.MailOptions) { o.Limits.Mails = 3 })
@@ -486,7 +506,7 @@ func TestMailServeAfterShutdown(t *testing.T) {
 	}
 }
 
-// A handshake that fails does not end it all: the sender may go on in clear.
+// A handshake that fails hinders nobody: the sender may come again, and in clear.
 func TestMailFailedHandshake(t *testing.T) {
 	o := startMail(t, nil)
 	tk := o.greeted()
