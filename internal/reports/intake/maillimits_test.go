@@ -419,6 +419,20 @@ func TestMailFlood(t *testing.T) {
 	}
 }
 
+// Ten times as many connections as there are places, which do nothing, keep no mail away.
+func TestMailCrowd(t *testing.T) {
+	o := startMail(t, func(o *intake.MailOptions) { o.Limits.Connections = 50 })
+	for range 500 {
+		dial(t, "tcp", o.addr)
+	}
+	o.waitFor(connectionsEnded, "evicted", 450)
+	o.greeted().deliver(reportMail, "250")
+	o.one()
+	if open := o.counted("mtasts_reportmail_connections_open", ""); open > 50 {
+		t.Errorf("%v connections are open", open)
+	}
+}
+
 // Shutdown waits for the mail that is under way, and for nobody else.
 func TestMailShutdown(t *testing.T) {
 	in, out := make(chan struct{}), make(chan struct{})
