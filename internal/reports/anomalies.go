@@ -13,7 +13,7 @@ type Severity string
 
 const (
 	Error   Severity = "error"   // it goes on, and somebody should look
-	Warning Severity = "warning" // it is over, weighs little, or is told by nobody known only
+	Warning Severity = "warning" // it is over, or may be by itself, or is told by nobody known only
 )
 
 // AnomalyCode is a kind of anomaly. Codes are stable.
@@ -43,11 +43,11 @@ type Anomaly struct {
 
 // The rules. They stand in docs/reports.md, too.
 const (
-	// newSessions and newShare are what a new failure has to come to, as one session or two
-	// of many fail by chance; worseSessions makes it an error.
-	newSessions   = 3
-	worseSessions = 10
-	newShare      = 100 // one in so many
+	// A new failure comes to so many sessions, and to one in so many of those who saw it, as
+	// some of many fail by chance; for a small domain few sessions are enough, if they are
+	// a good part of all.
+	newSessions, newShare     = 10, 100
+	fewNewSessions, fewsShare = 3, 10
 
 	// overAfter is when something that was not seen again counts as over, with the days
 	// that reports take.
@@ -62,15 +62,18 @@ const (
 	bandWithout  = 0.10
 	bandDays     = 7
 
-	// Reports lag behind by one to three days. Somebody is silent who is so for longer than
-	// twice the longest gap before, and the lag: whoever reports now and then may be long in
-	// coming. And no silence is shorter than this, as holidays are.
-	lagDays        = 3
-	silentDays     = 7
-	reporterSilent = 14
+	// Reports lag behind by one to three days, and whoever sends mail now and then may be
+	// long in coming: all are silent if they are so for longer than twice the longest gap
+	// before, and the lag, and for more days than a holiday has.
+	lagDays    = 3
+	silentDays = 7
+
+	// Microsoft's reports came 24 days late once: a reporter is silent if it is so for
+	// longer than after its longest gap, and that.
+	lateDays = 24
 
 	// So many days with reports make a rhythm.
-	rhythmDays         = 4
+	rhythmDays         = 7
 	reporterRhythmDays = 10
 )
 
@@ -130,9 +133,9 @@ func (s *stream) failures() []Anomaly {
 	return append(list, s.newOnes(NewFailingMX, byMX, func(name string) string { return fmt.Sprintf("sessions with %s fail that did not before", name) })...)
 }
 
-// newOnes finds failures of the period that there were none of before: at least 3
-// sessions, and one in 100 of all that those reported who saw it, from the first to the
-// last day of it. Of 10 sessions, and seen within the last 7 days, it is an error.
+// newOnes finds failures of the period that there were none of before: at least 10
+// sessions, and 1 % of all that those reported who saw it since the first day of it; or 3
+// sessions and 10 %. It is an error if it was seen within the last 7 days.
 func (s *stream) newOnes(code AnomalyCode, key func(Failures) string, what func(string) string) (list []Anomaly) {
 	all := tallies[string]{}
 	for i, visits := range [][]*visit{s.before, s.now} {
@@ -143,22 +146,18 @@ func (s *stream) newOnes(code AnomalyCode, key func(Failures) string, what func(
 		}
 	}
 	for name, t := range all {
-		if name == "" || t.before > 0 || t.now < newSessions {
+		if name == "" || t.before > 0 || t.now < fewNewSessions {
 			continue
 		}
 		of := s.sessions(t)
-		if t.now < of/newShare {
+		if (t.now < newSessions || t.now*newShare < of) && t.now*fewsShare < of {
 			continue
 		}
-		a := Anomaly{Code: code, Severity: Error, Subject: name, Since: t.first}
-		over := ""
+		a, end := Anomaly{Code: code, Severity: Error, Subject: name, Since: t.first}, ""
 		if s.over(t.last) {
-			over = ", and none since " + dayText(t.last)
+			a.Severity, end = Warning, ", and none after "+dayText(t.last)
 		}
-		if t.now < worseSessions || over != "" {
-			a.Severity = Warning
-		}
-		a.Text = fmt.Sprintf("%s: %d of %s since %s, seen by %s%s", what(name), t.now, counted(max(of, t.now), "session"), dayText(t.first), counted(int64(len(t.reporters)), "reporter"), over)
+		a.Text = fmt.Sprintf("%s: %d of %s since %s, seen by %s%s", what(name), t.now, counted(max(of, t.now), "session"), dayText(t.first), counted(int64(len(t.reporters)), "reporter"), end)
 		list = append(list, a)
 	}
 	slices.SortFunc(list, func(a, b Anomaly) int {
@@ -167,10 +166,10 @@ func (s *stream) newOnes(code AnomalyCode, key func(Failures) string, what func(
 	return list
 }
 
-// sessions is how many those reported in the days of t who saw it.
+// sessions is how many those reported since the first day of t who saw it.
 func (s *stream) sessions(t *tally) (n int64) {
 	for _, v := range s.now {
-		if t.reporters[v.reporter] && !v.day.Before(t.first) && !v.day.After(t.last) {
+		if t.reporters[v.reporter] && !v.day.Before(t.first) {
 			n = added(n, v.sessions)
 		}
 	}

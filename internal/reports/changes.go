@@ -29,9 +29,9 @@ type What string
 
 const (
 	Newly What = "new"
-	Gone What = "gone"
-	More What = "more" // at least twice as many, and not by a few
-	Less What = "less" // at most half as many, likewise
+	Gone  What = "gone"
+	More  What = "more" // at least twice as many, and not by a few
+	Less  What = "less" // at most half as many, likewise
 )
 
 // fewSessions is a difference that is not worth a word: a handful of sessions more or

@@ -15,7 +15,7 @@ func (s *stream) silence() []Anomaly {
 }
 
 // silenceOfAll finds that nobody has reported for more than 7 days, and more than twice
-// the longest gap before and 3 days, after at least 4 days with reports.
+// the longest gap before and 3 days, after at least 7 days with reports.
 func (s *stream) silenceOfAll() []Anomaly {
 	var r rhythm
 	for _, list := range [][]*visit{s.before, s.now} {
@@ -23,8 +23,8 @@ func (s *stream) silenceOfAll() []Anomaly {
 			r.add(v.day)
 		}
 	}
-	silent, is := r.silent(s.until, rhythmDays, silentDays)
-	if !is {
+	silent := r.silent(s.until)
+	if r.days < rhythmDays || silent <= max(2*r.gap+lagDays, silentDays) {
 		return nil
 	}
 	text := fmt.Sprintf("nobody has reported for %d days: the last report is on %s, and until then none was missing for more than %s; silence is not success",
@@ -32,10 +32,9 @@ func (s *stream) silenceOfAll() []Anomaly {
 	return []Anomaly{{Code: Silence, Severity: Error, Text: text, Since: r.last}}
 }
 
-// silentReporters finds those who have not reported for more than 14 days, and more than
-// twice their longest gap before and 3 days, after at least 10 days with reports. A name
-// that anybody may claim does not go silent: this is for those who are known. Others go
-// on, so that it is a warning.
+// silentReporters finds those who have not reported for longer than their longest gap and
+// 24 days, after at least 10 days with reports. A name that anybody may claim does not go
+// silent: this is for those who are known. Others go on, so that it is a warning.
 func (s *stream) silentReporters() (list []Anomaly) {
 	rhythms := map[string]*rhythm{}
 	var names []string // in the order of their first reports
@@ -52,7 +51,7 @@ func (s *stream) silentReporters() (list []Anomaly) {
 	}
 	for _, name := range names {
 		r := rhythms[name]
-		if silent, is := r.silent(s.until, reporterRhythmDays, reporterSilent); is {
+		if silent := r.silent(s.until); r.days >= reporterRhythmDays && silent > r.gap+lateDays {
 			text := fmt.Sprintf("%s has not reported for %d days: its last report is on %s, and until then it never paused for more than %s",
 				name, silent, dayText(r.last), counted(int64(r.gap), "day"))
 			list = append(list, Anomaly{Code: ReporterSilent, Severity: Warning, Subject: name, Text: text, Since: r.last})
@@ -79,14 +78,7 @@ func (r *rhythm) add(day time.Time) {
 	r.days, r.last = r.days+1, day
 }
 
-// silent is how many whole days there were none, until a time, and whether that breaks
-// the rhythm.
-func (r *rhythm) silent(until time.Time, rhythm, atLeast int) (int, bool) {
-	if r.days < rhythm {
-		return 0, false
-	}
-	silent := daysBetween(r.last, until) - 1
-	return silent, silent > max(2*r.gap+lagDays, atLeast)
-}
+// silent is how many whole days there were none, until a time.
+func (r *rhythm) silent(until time.Time) int { return daysBetween(r.last, until) - 1 }
 
 func daysBetween(a, b time.Time) int { return int(b.Sub(a) / oneDay) }
