@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"mtasts-server/mtasts"
+	"mtasts-server/tlsrpt"
 )
 
 // globals is what the tables of all files have in common.
@@ -51,14 +52,28 @@ func (g *globals) resolve(f *policyFile, file string, advise bool) resolved {
 			alike[*d.Circumstances] = d.Circumstances
 		}
 		d.Circumstances = alike[*d.Circumstances]
+		uris := d.TLSRPT
+		d.TLSRPT = withTokens(uris, d.Name)
 		r.domains = append(r.domains, d.Domain)
 		for _, alias := range dt.aliases {
 			a := d.Domain
-			a.Name, a.AliasOf = alias, d.Name
+			a.Name, a.AliasOf, a.TLSRPT = alias, d.Name, withTokens(uris, alias)
 			r.domains = append(r.domains, a)
 		}
 	}
 	return r
+}
+
+// withTokens puts the token of domain where it belongs in the URIs that its reports go to.
+func withTokens(uris []string, domain string) []string {
+	if !slices.ContainsFunc(uris, func(s string) bool { return strings.Contains(s, tlsrpt.TokenMark) }) {
+		return uris
+	}
+	own := make([]string, len(uris))
+	for i, s := range uris {
+		own[i] = tlsrpt.ExpandURI(s, domain)
+	}
+	return own
 }
 
 // draft is a domain in the making.

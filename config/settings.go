@@ -24,6 +24,7 @@ type Settings struct {
 	Limits       Limits
 	Log          Log
 	DNS          DNS
+	Reports      Reports
 	KnownMX      []string // domains whose MX hosts are no strangers
 }
 
@@ -117,6 +118,7 @@ func readSettings(file string, t *table) Settings {
 	s.Limits = readLimits(t.sub("limits"))
 	s.Log = readLog(t.sub("log"))
 	s.DNS = readDNS(base, t.sub("dns"))
+	s.Reports = readReports(base, t.sub("reports"))
 	return s
 }
 

@@ -25,8 +25,8 @@ var floors = map[string][]string{
 	"internal/dnsrecords":  {"mtasts", "tlsrpt", "internal/lookup"},
 	"internal/database":    nil,
 	"internal/reports":     {"mtasts", "tlsrpt", "internal/database"},
-	"internal/app":         {"mtasts", "tlsrpt", "policyserve", "certs", "config", "internal/ledger", "internal/lookup", "internal/sendercheck", "internal/dnsrecords", "internal/reports", "internal/reports/intake"},
-	"cmd/mtasts-server":    {"mtasts", "config", "internal/app", "internal/lookup", "internal/sendercheck", "internal/dnsrecords"},
+	"internal/app":         {"mtasts", "tlsrpt", "policyserve", "certs", "config", "internal/ledger", "internal/lookup", "internal/sendercheck", "internal/dnsrecords", "internal/database", "internal/reports", "internal/reports/intake"},
+	"cmd/mtasts-server":    {"mtasts", "config", "internal/app", "internal/lookup", "internal/sendercheck", "internal/dnsrecords", "internal/reports", "internal/reports/intake", "tlsrpt"},
 
 	"internal/reports/intake":         {"tlsrpt", "internal/reports", "internal/lookup"}, // a side room of reports
 	"internal/database/databasetest":  {"internal/database"},

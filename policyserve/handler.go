@@ -40,7 +40,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a := h.s.table.Load().find(host)
 	switch {
 	case a == nil:
-		h.refuse(w, nil, http.StatusNotFound, "no MTA-STS policy is served for this host\n")
+		h.handOn(w, r, host)
 	case !isPolicyPath(r):
 		h.refuse(w, a, http.StatusNotFound, "the policy is at "+mtasts.WellKnownPath+"\n")
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
@@ -70,10 +70,14 @@ func isPolicyPath(r *http.Request) bool {
 
 // refuse answers with an error. What the client sent is not repeated.
 func (h handler) refuse(w http.ResponseWriter, a *answer, status int, text string) {
+	h.s.metrics.count(h.kind, a, status)
+	h.say(w, status, text)
+}
+
+func (h handler) say(w http.ResponseWriter, status int, text string) {
 	header := w.Header()
 	header["Content-Type"] = contentType
 	header["X-Content-Type-Options"] = noSniff
-	h.s.metrics.count(h.kind, a, status)
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(text))
 }
@@ -85,15 +89,17 @@ type redirector struct{ handler }
 func (h redirector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a := h.s.table.Load().find(r.Host)
 	path := r.URL.EscapedPath()
+	if path == "" || path[0] != '/' { // "GET *", or an absolute URI without a path
+		path = "/"
+	}
 	switch {
+	case a == nil && h.s.further(r.Host) != nil:
+		h.upgrade(w, r, path)
 	case a == nil:
 		h.refuse(w, nil, http.StatusNotFound, "no MTA-STS policy is served for this host\n")
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		w.Header()["Allow"] = allow
 		h.refuse(w, a, http.StatusMethodNotAllowed, "use HTTPS\n")
-	case path == "" || path[0] != '/': // "GET *", or an absolute URI without a path
-		path = "/"
-		fallthrough
 	default:
 		w.Header().Set("Location", "https://"+a.host+path)
 		h.refuse(w, a, http.StatusMovedPermanently, "use HTTPS\n")

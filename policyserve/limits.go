@@ -72,8 +72,13 @@ const (
 	// thousand of them would have a sender wait for seconds.
 	wordsInARow = 8
 
-	// http2Frame bounds what is read at once; requests have no body here.
+	// http2Frame bounds what is read at once; policy fetches have no body.
 	http2Frame = 16 << 10
+
+	// http2Window is how much of its bodies a connection may send before they are read:
+	// net/http keeps that much for it, and takes no less. Its own choice is 1 MiB, 8 GiB for
+	// all connections. At 200 ms to the client 10 MiB take half a minute.
+	http2Window = 64 << 10
 
 	// partingTimeout is how long the last write may take.
 	partingTimeout = time.Second

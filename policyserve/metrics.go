@@ -12,15 +12,29 @@ import (
 // The label values of the metrics are closed sets: nothing that a client sends makes
 // a series.
 var (
-	statuses = [...]int{http.StatusOK, http.StatusMovedPermanently, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusMisdirectedRequest}
+	statuses = [...]int{http.StatusOK, http.StatusMovedPermanently, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusMisdirectedRequest}
 	verdicts = [...]verdict{admitted, tooMany, evicted, untrusted}
 )
 
-// unknownState counts requests for hosts that are not in the table.
-const unknownState = len(states)
+const (
+	unknownState = len(states) + iota // requests for hosts that are nobody's here
+	otherState                        // for Options.Hosts
+	stateCount
+)
+
+func stateName(st int) string {
+	switch st {
+	case unknownState:
+		return "unknown"
+	case otherState:
+		return "other"
+	}
+	return string(states[st])
+}
 
 type metrics struct {
-	requests    [kindCount][len(states) + 1][len(statuses)]atomic.Int64
+	requests    [kindCount][stateCount][len(statuses)]atomic.Int64
+	handed      [kindCount]atomic.Int64
 	handshakes  [resultCount]atomic.Int64
 	connections [len(verdicts)]atomic.Int64
 
@@ -32,8 +46,10 @@ func (m *metrics) count(k kind, a *answer, status int) {
 	if a != nil {
 		state = int(a.state)
 	}
-	m.requests[k][state][slices.Index(statuses[:], status)].Add(1)
+	m.requests[k][state][statusIndex(status)].Add(1)
 }
+
+func statusIndex(status int) int { return slices.Index(statuses[:], status) }
 
 func (m *metrics) handshake(r result) { m.handshakes[r].Add(1) }
 
@@ -41,7 +57,9 @@ func (m *metrics) connection(v verdict) { m.connections[slices.Index(verdicts[:]
 
 var (
 	descRequests = prometheus.NewDesc("mtasts_http_requests_total",
-		"Requests by listener, state of the domain that was asked for (current, kept, unknown) and status.", []string{"listener", "state", "code"}, nil)
+		"Requests that are answered here, by listener, state of the domain that was asked for (current, kept, unknown; other: a host that is no policy host) and status.", []string{"listener", "state", "code"}, nil)
+	descHanded = prometheus.NewDesc("mtasts_http_handed_on_total",
+		"Requests for hosts that are no policy hosts, as for TLS reports, which others answer and count, by listener.", []string{"listener"}, nil)
 	descHandshakes = prometheus.NewDesc("mtasts_tls_handshakes_total",
 		"TLS handshakes by how they ended.", []string{"result"}, nil)
 	descConnections = prometheus.NewDesc("mtasts_connections_total",
@@ -54,7 +72,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descRequests, descHandshakes, descConnections, descAcceptErrors, descOpen, descHosts} {
+	for _, d := range []*prometheus.Desc{descRequests, descHanded, descHandshakes, descConnections, descAcceptErrors, descOpen, descHosts} {
 		ch <- d
 	}
 }
@@ -65,17 +83,15 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n.Load()), labels...)
 	}
 	for k := range kindCount {
-		for st := range len(states) + 1 {
-			name := "unknown"
-			if st < len(states) {
-				name = string(states[st])
-			}
+		for st := range stateCount {
 			for i, code := range statuses {
-				if impossible(k, st < len(states), code) {
-					continue
+				if !impossible(k, st, code) {
+					counter(descRequests, &s.metrics.requests[k][st][i], kindNames[k], stateName(st), strconv.Itoa(code))
 				}
-				counter(descRequests, &s.metrics.requests[k][st][i], kindNames[k], name, strconv.Itoa(code))
 			}
+		}
+		if k != kindHTTP {
+			counter(descHanded, &s.metrics.handed[k], kindNames[k])
 		}
 	}
 	for k := range kindCount {
@@ -92,8 +108,12 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 }
 
 // impossible reports whether a listener of kind k never answers with code for hosts
-// that are ours, or not.
-func impossible(k kind, ours bool, code int) bool {
+// of this state.
+func impossible(k kind, state, code int) bool {
+	if state == otherState || code == http.StatusForbidden {
+		return k != kindHTTP || state != otherState || code != http.StatusForbidden && code != http.StatusMovedPermanently
+	}
+	ours := state < unknownState
 	switch code {
 	case http.StatusOK:
 		return k == kindHTTP || !ours

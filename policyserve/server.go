@@ -16,14 +16,23 @@ import (
 // Options configures a Server.
 type Options struct {
 	// GetCertificate returns the certificate for a handshake, nil and no error
-	// for none. It is required for ServeTLS. It is asked for hosts of the table
-	// only.
+	// for none. It is required for ServeTLS. It is asked for hosts of the table,
+	// and of Hosts, only.
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
 	// NextProtos are application protocols beside h2 and http/1.1 that
 	// GetCertificate knows how to answer: "acme-tls/1". Nothing is said over
 	// such a connection; it ends with the handshake.
 	NextProtos []string
+
+	// Hosts are answered for beside the policy hosts, over TLS and by ServePlain: by host,
+	// in lower case and without a final dot. A host of the table goes before them. The
+	// deadlines for a request are those of a policy fetch, Limits.HeaderTimeout and
+	// WriteTimeout: a handler that wants a body, or takes its time, sets its own by
+	// http.ResponseController. RemoteAddr is the client's as a proxy announced it. On
+	// plain HTTP who reads is sent to HTTPS, all else is refused. The map must not be
+	// changed.
+	Hosts map[string]http.Handler
 
 	Limits Limits
 
@@ -62,6 +71,9 @@ func New(o Options) (*Server, error) {
 		if n < 0 {
 			return nil, errors.New("policyserve: a limit is negative")
 		}
+	}
+	if err := checkHosts(o.Hosts); err != nil {
+		return nil, err
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -151,13 +163,16 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" is 405 as well
 		MaxHeaderBytes:               s.limits.HeaderBytes,
 		ReadHeaderTimeout:            s.limits.HeaderTimeout,
-		ReadTimeout:                  s.limits.HeaderTimeout, // nobody has a body to send
+		ReadTimeout:                  s.limits.HeaderTimeout, // a policy fetch has no body
 		WriteTimeout:                 s.limits.WriteTimeout,
 		IdleTimeout:                  s.limits.IdleTimeout,
-		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: http2Streams, MaxReadFrameSize: http2Frame},
-		ConnContext:                  withSession,
-		ConnState:                    s.connState,
-		ErrorLog:                     slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: http2Streams, MaxReadFrameSize: http2Frame,
+			MaxReceiveBufferPerConnection: http2Window, MaxReceiveBufferPerStream: http2Window,
+		},
+		ConnContext: withSession,
+		ConnState:   s.connState,
+		ErrorLog:    slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug),
 	}
 }
 

@@ -45,7 +45,7 @@ func (s *Server) tlsConfigs() (ours, refusal *tls.Config) {
 // configFor chooses by the server name, and has the handshakes of our hosts wait for
 // their turn. What a stranger asks for costs no turn.
 func (s *Server) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-	if s.table.Load().find(hello.ServerName) == nil {
+	if !s.known(hello.ServerName) {
 		return s.refusal, nil
 	}
 	return nil, hello.Conn.(*conn).takeTurn()

@@ -51,6 +51,9 @@ func run(args []string) int {
 		fmt.Fprintf(cmd.ErrOrStderr(), "Run '%s --help' for how to use it.\n", cmd.CommandPath())
 		return exitUsage
 	}
+	if _, ok := errors.AsType[tempFail](err); ok {
+		return exitTempFail
+	}
 	return exitFindings
 }
 
@@ -87,7 +90,7 @@ func newRoot() *cobra.Command {
 	root.SetVersionTemplate("mtasts-server {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().StringP("config", "c", "", "main configuration `file` (default mtasts-server.toml here, else in /etc/mtasts-server)")
-	root.AddCommand(newServe(), newInit(), newCheck(), newPolicy(), newRecords(), newVerify(), newForget(), newCerts(), newHealth(), newVersion())
+	root.AddCommand(newServe(), newInit(), newCheck(), newPolicy(), newRecords(), newReports(), newVerify(), newForget(), newCerts(), newHealth(), newVersion())
 	return root
 }
 

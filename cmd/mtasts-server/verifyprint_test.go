@@ -21,7 +21,7 @@ import (
 )
 
 // reports are one of each kind: all well, broken, unknown.
-func reports() []verified {
+func verdicts() []verified {
 	report := func(domain string, v sendercheck.Verdict, fs ...sendercheck.Finding) *sendercheck.Report {
 		return &sendercheck.Report{Domain: domain, Verdict: v, Host: &sendercheck.PolicyHost{Host: "mta-sts." + domain}, Findings: fs, Took: 1234567 * time.Microsecond}
 	}
@@ -83,7 +83,7 @@ func printed(t *testing.T, format string, vs []verified) []byte {
 // What people and machines read is as in testdata/verify. UPDATE_GOLDEN=1 writes it.
 func TestVerifyFormats(t *testing.T) {
 	for _, format := range []string{"text", "json", "junit", "sarif"} {
-		got := printed(t, format, reports())
+		got := printed(t, format, verdicts())
 		got = regexp.MustCompile(`"version": "[^"]*"\n        }`).ReplaceAll(got, []byte("\"version\": \"VERSION\"\n        }"))
 		if format == "sarif" { // all rules would make it long, and change with each
 			got = regexp.MustCompile(`(?s)"rules": \[.*?\n          \]`).ReplaceAll(got, []byte(`"rules": []`))
@@ -107,7 +107,7 @@ func TestVerifyFormats(t *testing.T) {
 // Counts add up and each element is where the JUnit schema has it, with and without
 // reports.
 func TestVerifyJUnit(t *testing.T) {
-	for _, vs := range [][]verified{nil, reports()} {
+	for _, vs := range [][]verified{nil, verdicts()} {
 		var doc struct {
 			XMLName xml.Name     `xml:"testsuites"`
 			Suites  []junitSuite `xml:"testsuite"`
@@ -139,7 +139,7 @@ func TestVerifyJUnit(t *testing.T) {
 // Every result has a rule that is told of, a level that SARIF knows, a message and a
 // place; all codes are rules.
 func TestVerifySARIF(t *testing.T) {
-	for _, vs := range [][]verified{nil, reports()} {
+	for _, vs := range [][]verified{nil, verdicts()} {
 		var log struct {
 			Version string
 			Runs    []struct {
@@ -195,7 +195,7 @@ func TestVerifyOutputBreaks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.report(reports()[0])
+		p.report(verdicts()[0])
 		if err := p.end(verifySummary{}); !errors.Is(err, full) {
 			t.Errorf("%s: %v", format, err)
 		}

@@ -17,6 +17,7 @@ type progress struct {
 	out      io.Writer // nil: nothing is shown
 	terminal bool
 	all, n   int
+	unit     string // behind numbers
 	begun    time.Time
 	told     time.Time
 	shown    bool
@@ -41,17 +42,20 @@ func (p *progress) step() {
 		return
 	}
 	now := time.Now()
-	if p.terminal {
-		if p.n < p.all {
-			fmt.Fprintf(p.out, "\r\x1b[K%s", p.line(now))
-			p.shown = true
-		}
+	if p.n < p.all && (p.terminal || now.Sub(p.told) >= progressEvery) {
+		p.told = now
+		p.say(p.line(now))
+	}
+}
+
+// say shows a line, in place of the one before where that can be.
+func (p *progress) say(line string) {
+	if !p.terminal {
+		fmt.Fprintln(p.out, line)
 		return
 	}
-	if now.Sub(p.told) >= progressEvery && p.n < p.all {
-		p.told = now
-		fmt.Fprintln(p.out, p.line(now))
-	}
+	fmt.Fprintf(p.out, "\r\x1b[K%s", line)
+	p.shown = true
 }
 
 // line says how far we are, in less than 80 columns.
@@ -64,7 +68,7 @@ func (p *progress) line(now time.Time) string {
 	}
 	took := now.Sub(p.begun)
 	left := time.Duration(float64(took) / float64(p.n) * float64(p.all-p.n)).Round(time.Second)
-	return fmt.Sprintf("[%s] %d of %d, %.0f/s, %s left", bar, p.n, p.all, float64(p.n)/max(took.Seconds(), 0.001), left)
+	return fmt.Sprintf("[%s] %d of %d%s, %.0f/s, %s left", bar, p.n, p.all, p.unit, float64(p.n)/max(took.Seconds(), 0.001), left)
 }
 
 // clear makes room for what is printed.

@@ -27,6 +27,7 @@ type admin struct {
 	certs     *certs.Manager
 	server    *policyserve.Server
 	announcer *announcer // nil: nothing is published in DNS
+	reporting *reporting // nil: no reports are received
 	errands   []*errand
 	version   string
 	serving   atomic.Bool // the listeners are open and not being closed
@@ -36,6 +37,7 @@ func newAdminServer(a *admin, log *slog.Logger, cs ...prometheus.Collector) *htt
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(cs...)
 	registry.MustRegister(a.publisher, a.certs, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(a.version))
+	registry.MustRegister(a.reporting.collectors()...)
 	if a.announcer != nil {
 		registry.MustRegister(a.announcer)
 		if a.announcer.zone != nil {
@@ -108,6 +110,7 @@ func (a *admin) readyz(w http.ResponseWriter, _ *http.Request) {
 func (a *admin) amiss(s certs.Summary) []string {
 	lines := slices.Concat(a.publisher.report().amiss, a.stuck(), a.certs.Trouble(), a.server.Trouble())
 	lines = append(lines, a.announcer.amiss()...)
+	lines = append(lines, a.reporting.amiss()...)
 	if why := a.wrongClock(s); why != "" {
 		lines = append(lines, fmt.Sprintf("the clock looks wrong, it says %s: %s", a.publisher.now().UTC().Format(time.RFC3339), why))
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -53,6 +54,7 @@ type App struct {
 	certs     *certs.Manager
 	watcher   *config.Watcher
 	announcer *announcer // nil: nothing is published in DNS
+	reporting *reporting // nil: no reports are received
 	admin     *admin
 	stdout    io.Writer
 
@@ -83,9 +85,14 @@ func New(o Options) (*App, error) {
 	if a.certs, err = certs.New(co); err != nil {
 		return nil, err
 	}
-	if a.server, err = policyserve.New(serveOptions(s, a.certs, a.log)); err != nil {
+	domains := &known{table: func() *policyserve.Table { return a.server.Table() }}
+	if a.reporting, err = newReporting(s, domains, a.log, o.Now); err != nil {
 		return nil, err
 	}
+	if a.server, err = policyserve.New(serveOptions(s, a.certs, a.reporting.hosts(), a.log)); err != nil {
+		return nil, err
+	}
+	a.reporting.openMail(s, a.certs.GetCertificate, o.Now)
 	book, err := ledger.Open(ledgerDir(s))
 	if err != nil {
 		a.log.Error("what was published before cannot be read; what is configured is served", "err", err)
@@ -98,6 +105,7 @@ func New(o Options) (*App, error) {
 	a.publisher = &publisher{
 		announcer: a.announcer,
 		copying:   errand{name: "keeping a copy of the main file"},
+		further:   slices.Collect(maps.Keys(a.reporting.hosts())),
 		loader:    loader, ledger: book, server: a.server, certs: a.certs, log: a.log, level: level, now: o.Now,
 	}
 	a.watcher = config.NewWatcher(pollEvery, a.log)
@@ -105,7 +113,7 @@ func New(o Options) (*App, error) {
 	a.certFiles = &errand{name: "reading the certificate files"}
 	a.watching = &errand{name: "watching directories for changes"}
 	a.admin = &admin{
-		publisher: a.publisher, certs: a.certs, server: a.server, announcer: a.announcer, version: o.Version,
+		publisher: a.publisher, certs: a.certs, server: a.server, announcer: a.announcer, reporting: a.reporting, version: o.Version,
 		errands: []*errand{a.reading, a.certFiles, a.watching, &a.publisher.copying},
 	}
 	if a.announcer != nil && a.announcer.files != nil {
@@ -157,6 +165,9 @@ func (a *App) Run(ctx context.Context, hup <-chan os.Signal) error {
 	if a.announcer != nil {
 		background.Go(func() { a.announcer.run(ctx) })
 		background.Go(func() { a.announcer.serveZone(ctx) })
+	}
+	if a.reporting != nil {
+		background.Go(func() { a.reporting.run(ctx) })
 	}
 	a.admin.serving.Store(true)
 	a.log.Info("serving", "https", addresses(ls.https), "http", addresses(ls.http), "plain", addresses(ls.plain), "admin", addresses(ls.admin), "watching", a.watcher.String())

@@ -5,12 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"time"
 )
-
-// zoneRetry is how soon an address that cannot be listened on is tried again: another name
-// server may have it, and policies are served meanwhile.
-const zoneRetry = 30 * time.Second
 
 // splitTarget tells addresses from a name.
 func splitTarget(target []string) (addrs []netip.Addr, name string) {
@@ -43,19 +38,10 @@ func (a *announcer) serveZone(ctx context.Context) {
 	serving.Wait()
 }
 
-// keepServing listens on addr again and again.
 func (a *announcer) keepServing(ctx context.Context, addr string, serve func(context.Context, string) error) {
-	for ctx.Err() == nil {
-		err := serve(ctx, addr)
-		if ctx.Err() != nil {
-			return
-		}
+	keepServing(ctx, func() error { return serve(ctx, addr) }, func(err error) {
 		a.log.Error("the zone is not served at an address; policies are", "address", addr, "err", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(zoneRetry):
-		}
-	}
+	})
 }
 
 func (a *announcer) serveUDP(ctx context.Context, addr string) error {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
 
@@ -117,4 +118,23 @@ func connections(want int) (n int, fits bool) {
 	}
 	files := int(limit.Cur)
 	return max(files-spareFiles, files/2, 1), false
+}
+
+// listenRetry is how soon an address that cannot be listened on is tried again.
+const listenRetry = 30 * time.Second
+
+// keepServing serves at an address again and again: what is beside policies may be late, as
+// another server may have the address, and policies are served meanwhile.
+func keepServing(ctx context.Context, serve func() error, failed func(error)) {
+	for ctx.Err() == nil {
+		err := serve()
+		if ctx.Err() != nil {
+			return
+		}
+		failed(err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(listenRetry):
+		}
+	}
 }

@@ -33,6 +33,7 @@ type publisher struct {
 	now    func() time.Time
 
 	announcer *announcer // nil: nothing is published in DNS
+	further   []string   // hosts that need certificates beside the policy hosts
 
 	said atomic.Pointer[report] // for who must not wait for storage
 
@@ -134,7 +135,7 @@ func (p *publisher) publish(snap *config.Snapshot, now time.Time) {
 	}
 	p.server.Publish(table)
 	if first || len(rev.added)+len(rev.gone) > 0 {
-		p.certs.Manage(table.Hosts())
+		p.certs.Manage(append(table.Hosts(), p.further...))
 	}
 	p.plan.take(rev)
 	if p.announcer != nil {
@@ -200,6 +201,7 @@ func needRestart(started, now config.Settings) []string {
 		{"certificates", started.Certificates, now.Certificates},
 		{"limits", started.Limits, now.Limits},
 		{"dns", started.DNS, now.DNS},
+		{"reports", started.Reports, now.Reports},
 		{"log.format", started.Log.Format, now.Log.Format},
 	} {
 		if !reflect.DeepEqual(s.old, s.new) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -105,7 +106,7 @@ func portOf(addrs []string) int {
 	return n
 }
 
-func serveOptions(s config.Settings, m *certs.Manager, log *slog.Logger) policyserve.Options {
+func serveOptions(s config.Settings, m *certs.Manager, further map[string]http.Handler, log *slog.Logger) policyserve.Options {
 	n, fits := connections(s.Limits.Connections)
 	if !fits {
 		log.Warn("the system grants fewer file descriptors than limits.connections needs", "connections", n)
@@ -113,6 +114,7 @@ func serveOptions(s config.Settings, m *certs.Manager, log *slog.Logger) policys
 	return policyserve.Options{
 		GetCertificate: m.GetCertificate,
 		NextProtos:     m.NextProtos(),
+		Hosts:          further,
 		TrustedProxies: s.Listen.TrustedProxies,
 		ProxyProtocol:  s.Listen.ProxyProtocol,
 		Limits: policyserve.Limits{
