@@ -63,10 +63,10 @@ const (
 	bandDays     = 7
 
 	// Reports lag behind by one to three days, and whoever sends mail now and then may be
-	// long in coming: all are silent if they are so for longer than twice the longest gap
-	// before, and the lag, and for more days than a holiday has.
-	lagDays    = 3
+	// long in coming: all are silent if they are so for longer than this, and than three
+	// times the longest gap before.
 	silentDays = 7
+	silentGaps = 3
 
 	// Microsoft's reports came 24 days late once: a reporter is silent if it is so for
 	// longer than after its longest gap, and that.

@@ -150,13 +150,13 @@ func TestAnomalies(t *testing.T) {
 		{"nobody reports for 7 days", func(h *history) { h.daily(59, 7, "a.example", 9, 0, "") }, nil},
 		{"a new domain, silent after 7 days", func(h *history) { h.daily(26, 20, "a.example", 9, 0, "") }, []string{"error silence 2026-10-31"}},
 		{"6 days make no rhythm", func(h *history) { h.daily(25, 20, "a.example", 9, 0, "") }, nil},
-		{"twice the longest gap, and lag", func(h *history) {
+		{"three times the longest gap, and a day", func(h *history) {
 			h.daily(59, 40, "a.example", 9, 0, "")
-			h.daily(34, 14, "a.example", 9, 0, "") // 5 days without
-		}, []string{"error silence 2026-11-06"}},
+			h.daily(34, 16, "a.example", 9, 0, "") // 5 days without
+		}, []string{"error silence 2026-11-04"}},
 		{"not as long", func(h *history) {
 			h.daily(59, 40, "a.example", 9, 0, "")
-			h.daily(34, 13, "a.example", 9, 0, "")
+			h.daily(34, 15, "a.example", 9, 0, "")
 		}, nil},
 		{"strangers do not hide that nobody known reports", func(h *history) {
 			h.daily(59, 20, "a.example", 9, 0, "")

@@ -14,8 +14,8 @@ func (s *stream) silence() []Anomaly {
 	return s.silentReporters()
 }
 
-// silenceOfAll finds that nobody has reported for more than 7 days, and more than twice
-// the longest gap before and 3 days, after at least 7 days with reports.
+// silenceOfAll finds that nobody has reported for more than 7 days, and more than three
+// times the longest gap before, after at least 7 days with reports.
 func (s *stream) silenceOfAll() []Anomaly {
 	var r rhythm
 	for _, list := range [][]*visit{s.before, s.now} {
@@ -24,7 +24,7 @@ func (s *stream) silenceOfAll() []Anomaly {
 		}
 	}
 	silent := r.silent(s.until)
-	if r.days < rhythmDays || silent <= max(2*r.gap+lagDays, silentDays) {
+	if r.days < rhythmDays || silent <= max(silentGaps*r.gap, silentDays) {
 		return nil
 	}
 	text := fmt.Sprintf("nobody has reported for %d days: the last report is on %s, and until then none was missing for more than %s; silence is not success",
