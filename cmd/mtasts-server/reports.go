@@ -7,6 +7,6 @@ how, at which MX host, and how often (RFC 8460).`
 
 func newReports() *cobra.Command {
 	cmd := &cobra.Command{Use: "reports", Short: "Take, list and sum up the TLS reports of senders", Long: reportsLong}
-	cmd.AddCommand(newReportsImport())
+	cmd.AddCommand(newReportsImport(), newReportsSummary(), newReportsList(), newReportsShow(), newReportsExport())
 	return cmd
 }

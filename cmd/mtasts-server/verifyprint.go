@@ -160,18 +160,7 @@ func shownFile(file string) (name string, below bool) {
 // wrap writes text that begins at a column, and goes on below it in lines of at most
 // textWidth characters, unless a word is longer.
 func wrap(out io.Writer, first string, indent int, text string) {
-	line, at := first+strings.Repeat(" ", max(0, indent-len([]rune(first)))), 0
-	for _, word := range strings.Fields(text) {
-		if at > 0 && indent+at+1+len([]rune(word)) > textWidth {
-			fmt.Fprintln(out, strings.TrimRight(line, " "))
-			line, at = strings.Repeat(" ", indent), 0
-		}
-		if at > 0 {
-			line, at = line+" ", at+1
-		}
-		line, at = line+word, at+len([]rune(word))
-	}
-	fmt.Fprintln(out, strings.TrimRight(line, " "))
+	wrapTo(out, first, indent, textWidth, text)
 }
 
 // textWidth is what fits on a terminal, and into a mail.
