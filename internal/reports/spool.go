@@ -47,12 +47,11 @@ type Spool struct {
 
 // segment is one file.
 type segment struct {
-	path    string
-	file    *os.File // that it is written by; nil: no more
-	size    int64    // what is there to stay
-	read    int64    // what was read
-	records int      // that were read
-	stored  int64    // what was stored of it
+	path   string
+	file   *os.File // that it is written by; nil: no more
+	size   int64    // what is there to stay
+	read   int64    // what was read
+	stored int64    // what was stored of it
 }
 
 // group is what is brought to disk at once, as that takes the same time for one and many.
