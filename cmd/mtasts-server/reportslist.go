@@ -102,7 +102,12 @@ func listReports(ctx context.Context, out io.Writer, r *app.Reports, domains []s
 	for _, e := range all {
 		g.add(e.ID.String(), day(e.Start), reporterName(e.Submitter, e.Unauthenticated == ""), thousands(saturated(e.Successful, e.Failed)), thousands(e.Failed), string(e.Channel))
 	}
-	g.write(w, "")
+	if len(all) > 0 {
+		g.write(w, "")
+	}
+	if slices.ContainsFunc(all, func(e reports.Entry) bool { return e.Unauthenticated != "" }) {
+		fmt.Fprintln(w, bracketsHint)
+	}
 	foot(w, len(all), f.limit)
 	return w.err
 }
@@ -126,7 +131,7 @@ func listAsides(ctx context.Context, out io.Writer, r *app.Reports, since time.T
 	if f.json {
 		return printJSON(jsonWriter{out}, struct {
 			Asides []reports.AsideEntry `json:"asides"`
-		}{slices.Concat([]reports.AsideEntry{}, list)})
+		}{append([]reports.AsideEntry{}, list...)})
 	}
 	w := &stickyWriter{out: out}
 	for _, e := range list {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,20 +59,26 @@ func (p *summaryText) headline(s *reports.Summary) {
 		}
 		p.say("", 0, fmt.Sprintf("%s: %s of %s succeeded, %s failed (%s)", s.Domain, ratePercent(s.SuccessRate), counted(s.Sessions, "session"), thousands(s.Failed), before))
 	}
-	text := fmt.Sprintf("%s to %s: %s on %s by %s", day(s.Since), day(s.Until.Add(-1)), counted(s.Reports, "report"), count(s.Days, "day"), count(s.Reporters, "reporter"))
-	if s.LastSeen != nil {
-		text += ", the last on " + day(*s.LastSeen)
-	}
-	p.say("", 2, text)
+	p.say("", 2, fmt.Sprintf("%s to %s: %s", day(s.Since), day(s.Until.Add(-1)), whatCame(s)))
 	if s.STSSessions != s.Sessions || s.STSFailed != s.Failed {
 		p.say("", 2, fmt.Sprintf("under MTA-STS: %s, %s failed", counted(s.STSSessions, "session"), thousands(s.STSFailed)))
 	}
-	if s.UnauthenticatedSessions > 0 {
-		p.say("", 2, fmt.Sprintf("not authenticated: %s of them, %s failed", counted(s.UnauthenticatedSessions, "session"), thousands(s.UnauthenticatedFailed)))
+	switch n := s.UnauthenticatedSessions; {
+	case n > 0 && n == s.Sessions:
+		p.say("", 2, "all of this is said by nobody known: no report is authenticated")
+	case n > 0:
+		p.say("", 2, fmt.Sprintf("said by nobody known (not authenticated): %s of these, %s failed", counted(n, "session"), thousands(s.UnauthenticatedFailed)))
 	}
 	if s.AlsoClaimed > 0 {
 		p.say("", 2, fmt.Sprintf("not counted: %s by nobody known, in the name of reporters whose own are there", counted(s.AlsoClaimed, "report")))
 	}
+}
+
+func whatCame(s *reports.Summary) string {
+	if s.LastSeen == nil {
+		return "no reports"
+	}
+	return fmt.Sprintf("%s on %s by %s, the last on %s", counted(s.Reports, "report"), count(s.Days, "day"), counted(int64(s.Reporters), "reporter"), day(*s.LastSeen))
 }
 
 func lastDays(n int) string {
@@ -114,15 +122,11 @@ func (p *summaryText) anomalies(list []reports.Anomaly) {
 var failureColumns = []column{{"SESSIONS", numberColumn}, {"BEFORE", numberColumn}, {"SEEN BY", numberColumn}, {"FIRST SEEN", textColumn}, {"LAST SEEN", textColumn}}
 
 func failureCells(r reports.FailureRow) []string {
-	name := "(not said)"
-	if r.Name != "" {
-		name = printable(r.Name, shownName)
-	}
 	by := fmt.Sprint(r.Reporters)
 	if r.Unauthenticated {
 		by = "(" + by + ")"
 	}
-	return []string{name, thousands(r.Sessions), thousands(r.Before), by, day(r.FirstSeen), day(r.LastSeen)}
+	return []string{hostName(r.Name), thousands(r.Sessions), thousands(r.Before), by, day(r.FirstSeen), day(r.LastSeen)}
 }
 
 func (p *summaryText) resultTypes(rows []reports.FailureRow) {
@@ -143,7 +147,7 @@ func (p *summaryText) hosts(rows []reports.FailureRow) {
 func (p *summaryText) worst(rows []reports.CrossRow) {
 	columns := []column{{"RESULT TYPE", nameColumn}, {"MX HOST", nameColumn}, {"REPORTER", nameColumn}, {"SESSIONS", numberColumn}, {"FIRST", textColumn}, {"LAST", textColumn}}
 	table(p, "Worst: type, host and reporter together", rows, columns, func(r reports.CrossRow) []string {
-		return []string{r.ResultType, printable(r.MX, shownName), reporterName(r.Reporter, r.Authenticated), thousands(r.Sessions), monthDay(r.FirstSeen), monthDay(r.LastSeen)}
+		return []string{r.ResultType, hostName(r.MX), reporterName(r.Reporter, r.Authenticated), thousands(r.Sessions), monthDay(r.FirstSeen), monthDay(r.LastSeen)}
 	})
 }
 
@@ -155,13 +159,14 @@ func (p *summaryText) reporters(rows []reports.ReporterRow) {
 			ratePercent(reports.SuccessRate(r.Sessions, r.Failed)), monthDay(r.FirstSeen), monthDay(r.LastSeen),
 		}
 	})
-	for _, r := range rows[:min(len(rows), shownRows)] {
-		if !r.Authenticated {
-			p.say("", 2, "(in brackets: not authenticated. Anybody can report in that name.)")
-			return
-		}
+	if slices.ContainsFunc(rows[:min(len(rows), shownRows)], func(r reports.ReporterRow) bool { return !r.Authenticated }) {
+		p.say("", 2, bracketsHint)
 	}
 }
+
+const bracketsHint = "(in brackets: not authenticated. Anybody can report in that name.)"
+
+func hostName(mx string) string { return cmp.Or(printable(mx, shownName), "(not said)") }
 
 // reporterName is in brackets where it is only claimed.
 func reporterName(name string, authenticated bool) string {

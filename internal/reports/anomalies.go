@@ -83,7 +83,7 @@ const (
 // period before and of the period, in the order of days.
 func anomalies(p period, before, now []*visit) []Anomaly {
 	known, unknown := streamOf(p, before, now, true), streamOf(p, before, now, false)
-	list := slices.Concat(known.failures(), known.silence())
+	list := append(append([]Anomaly{}, known.failures()...), known.silence()...)
 	told := map[[2]string]bool{}
 	for _, a := range list {
 		told[[2]string{string(a.Code), a.Subject}] = true
@@ -95,7 +95,7 @@ func anomalies(p period, before, now []*visit) []Anomaly {
 	for _, a := range more {
 		if !told[[2]string{string(a.Code), a.Subject}] {
 			a.Severity = Warning
-			a.Text += " (by reports of nobody known alone)"
+			a.Text += "; no authenticated reporter says so"
 			list = append(list, a)
 		}
 	}
@@ -226,19 +226,18 @@ func (s *stream) rate() []Anomaly {
 		return nil
 	}
 	w := slices.MaxFunc(outside, func(a, b Day) int { return cmp.Compare(a.rate(), b.rate()) })
-	a := Anomaly{Code: FailureRate, Severity: Warning, Since: outside[0].Day}
-	end := ", and no more on the last"
+	a, end := Anomaly{Code: FailureRate, Severity: Warning, Since: outside[0].Day}, ", and no more since"
 	if last && !s.over(outside[len(outside)-1].Day) {
 		a.Severity, end = Error, ""
 	}
-	a.Text = fmt.Sprintf("too many sessions fail: %s of %d on %s, and more than %s on %s%s; %s",
-		percent(w.rate()), w.sessions(), dayText(w.Day), percent(band), counted(int64(len(outside)), "day"), end, why)
+	a.Text = fmt.Sprintf("too many sessions fail: more than %s on %s, at worst %s of %d on %s%s; %s",
+		percent(band), counted(int64(len(outside)), "day"), percent(w.rate()), w.sessions(), dayText(w.Day), end, why)
 	return []Anomaly{a}
 }
 
 func dayText(t time.Time) string { return t.Format(time.DateOnly) }
 
-func percent(share float64) string { return fmt.Sprintf("%.2f %%", 100*share) }
+func percent(share float64) string { return fmt.Sprintf("%.2f%%", 100*share) }
 
 // counted prints a number with its noun.
 func counted(n int64, noun string) string {

@@ -2,7 +2,7 @@ package reports
 
 import (
 	"context"
-	"math"
+	"math/bits"
 	"time"
 )
 
@@ -169,10 +169,9 @@ func SuccessRate(sessions, failed int64) *float64 {
 	if sessions <= 0 {
 		return nil
 	}
-	const digits = 1e6
-	rate := math.Floor((1-float64(failed)/float64(sessions))*digits) / digits
-	if failed > 0 {
-		rate = min(rate, 1-1/digits)
-	}
+	const digits = 1_000_000
+	high, low := bits.Mul64(uint64(max(sessions-failed, 0)), digits) // more than 64 bits have
+	millionths, _ := bits.Div64(high, low, uint64(sessions))
+	rate := float64(millionths) / digits
 	return &rate
 }
