@@ -90,6 +90,10 @@ func listReports(ctx context.Context, out io.Writer, r *app.Reports, domains []s
 			all = all[:min(len(all), f.limit)]
 		}
 	}
+	return printEntries(out, all, f)
+}
+
+func printEntries(out io.Writer, all []reports.Entry, f *listed) error {
 	if f.json {
 		return printJSON(jsonWriter{out}, struct {
 			Reports []reports.Entry `json:"reports"`
@@ -128,6 +132,10 @@ func listAsides(ctx context.Context, out io.Writer, r *app.Reports, since time.T
 		return err
 	}
 	list = slices.DeleteFunc(list, func(e reports.AsideEntry) bool { return e.Received.Before(since) })
+	return printAsides(out, list, f)
+}
+
+func printAsides(out io.Writer, list []reports.AsideEntry, f *listed) error {
 	if f.json {
 		return printJSON(jsonWriter{out}, struct {
 			Asides []reports.AsideEntry `json:"asides"`

@@ -20,7 +20,7 @@ type summaryTable struct {
 type summaryLine struct {
 	domain           string
 	sessions, failed int64
-	before           float32 // success rate; below 0 for none
+	before           float64 // success rate; below 0 for none
 	errors, warnings int32
 	first            reports.AnomalyCode
 }
@@ -29,7 +29,7 @@ func (p *summaryTable) summary(s *reports.Summary) {
 	errs, warnings := anomaliesOf(s)
 	l := summaryLine{domain: s.Domain, sessions: s.Sessions, failed: s.Failed, before: -1, errors: int32(errs), warnings: int32(warnings)}
 	if rate := s.Before.SuccessRate; rate != nil {
-		l.before = float32(*rate)
+		l.before = *rate
 	}
 	if len(s.Anomalies) > 0 {
 		l.first = s.Anomalies[0].Code
@@ -49,7 +49,7 @@ func worse(a, b summaryLine) int {
 
 // tableLine is a line of the table, in 80 columns unless counts are very large; longer
 // domains stand out.
-const tableLine = "%-30s %11s %10s %8s %8s  %s"
+const tableLine = "%-22s %10s %9s %7s %7s  %s"
 
 func (p *summaryTable) end(t summaryTotals) error {
 	slices.SortFunc(p.rows, worse)
@@ -59,12 +59,12 @@ func (p *summaryTable) end(t summaryTotals) error {
 	line("DOMAIN", "SESSIONS", "FAILED", "SUCCESS", "BEFORE", "ANOMALIES")
 	for _, l := range p.rows {
 		before := "-"
-		if rate := float64(l.before); rate >= 0 {
-			before = ratePercent(&rate)
+		if l.before >= 0 {
+			before = ratePercent(&l.before)
 		}
 		line(l.domain, thousands(l.sessions), thousands(l.failed), ratePercent(reports.SuccessRate(l.sessions, l.failed)), before, l.anomalies())
 	}
-	fmt.Fprintf(p.out, "\n%s, %s reported on: %s, %s failed, %s success; %s, %s\n", count(t.Domains, "domain"), thousands(int64(t.Reporting)),
+	fmt.Fprintf(p.out, "\n%s, %s reported on: %s, %s failed, %s success\n%s, %s\n", counted(int64(t.Domains), "domain"), thousands(int64(t.Reporting)),
 		counted(t.Sessions, "session"), thousands(t.Failed), ratePercent(t.SuccessRate), counted(int64(t.Errors), "error"), counted(int64(t.Warnings), "warning"))
 	if t.Reporting < t.Domains {
 		fmt.Fprintln(p.out, "Of domains without sessions nothing is known: silence is not success.")

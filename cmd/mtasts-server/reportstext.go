@@ -3,9 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"slices"
-	"strings"
 	"time"
 
 	"mtasts-server/internal/reports"
@@ -55,9 +53,9 @@ func (p *summaryText) headline(s *reports.Summary) {
 	} else {
 		before := "nothing known of before"
 		if s.Before.SuccessRate != nil {
-			before = "before: " + ratePercent(s.Before.SuccessRate)
+			before = "before " + ratePercent(s.Before.SuccessRate)
 		}
-		p.say("", 0, fmt.Sprintf("%s: %s of %s succeeded, %s failed (%s)", s.Domain, ratePercent(s.SuccessRate), counted(s.Sessions, "session"), thousands(s.Failed), before))
+		p.say("", 0, fmt.Sprintf("%s: %s success (%s), %s of %s failed", s.Domain, ratePercent(s.SuccessRate), before, thousands(s.Failed), counted(s.Sessions, "session")))
 	}
 	p.say("", 2, fmt.Sprintf("%s to %s: %s", day(s.Since), day(s.Until.Add(-1)), whatCame(s)))
 	if s.STSSessions != s.Sessions || s.STSFailed != s.Failed {
@@ -130,7 +128,7 @@ func failureCells(r reports.FailureRow) []string {
 }
 
 func (p *summaryText) resultTypes(rows []reports.FailureRow) {
-	table(p, "Failures by type", rows, append([]column{{"RESULT TYPE", nameColumn}}, failureColumns...), failureCells)
+	table(p, "Failures by type", rows, append([]column{{"RESULT TYPE", textColumn}}, failureColumns...), failureCells)
 	for _, r := range rows {
 		e := tlsrpt.ResultType(r.Name).Explain()
 		fmt.Fprintf(p.out, "\n  %s\n", printable(r.Name, shownName))
@@ -145,9 +143,9 @@ func (p *summaryText) hosts(rows []reports.FailureRow) {
 }
 
 func (p *summaryText) worst(rows []reports.CrossRow) {
-	columns := []column{{"RESULT TYPE", nameColumn}, {"MX HOST", nameColumn}, {"REPORTER", nameColumn}, {"SESSIONS", numberColumn}, {"FIRST", textColumn}, {"LAST", textColumn}}
+	columns := []column{{"RESULT TYPE", textColumn}, {"MX HOST", nameColumn}, {"REPORTER", nameColumn}, {"SESSIONS", numberColumn}, {"FIRST", textColumn}, {"LAST", textColumn}}
 	table(p, "Worst: type, host and reporter together", rows, columns, func(r reports.CrossRow) []string {
-		return []string{r.ResultType, hostName(r.MX), reporterName(r.Reporter, r.Authenticated), thousands(r.Sessions), monthDay(r.FirstSeen), monthDay(r.LastSeen)}
+		return []string{printable(r.ResultType, shownName), hostName(r.MX), reporterName(r.Reporter, r.Authenticated), thousands(r.Sessions), monthDay(r.FirstSeen), monthDay(r.LastSeen)}
 	})
 }
 
@@ -186,20 +184,4 @@ func (p *summaryText) changes(s *reports.Summary) {
 	table(p, fmt.Sprintf("Against the %s before", count(n, "day")), s.Changes, columns, func(c reports.Change) []string {
 		return []string{string(c.What), kinds[c.Kind], printable(c.Name, shownName), thousands(c.Before), thousands(c.Now)}
 	})
-}
-
-// wrapTo is wrap with lines of another width.
-func wrapTo(out io.Writer, first string, indent, width int, text string) {
-	line, at := first+strings.Repeat(" ", max(0, indent-len([]rune(first)))), 0
-	for _, word := range strings.Fields(text) {
-		if at > 0 && indent+at+1+len([]rune(word)) > width {
-			fmt.Fprintln(out, strings.TrimRight(line, " "))
-			line, at = strings.Repeat(" ", indent), 0
-		}
-		if at > 0 {
-			line, at = line+" ", at+1
-		}
-		line, at = line+word, at+len([]rune(word))
-	}
-	fmt.Fprintln(out, strings.TrimRight(line, " "))
 }

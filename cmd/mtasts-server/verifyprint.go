@@ -163,5 +163,21 @@ func wrap(out io.Writer, first string, indent int, text string) {
 	wrapTo(out, first, indent, textWidth, text)
 }
 
+// wrapTo is wrap with lines of another width.
+func wrapTo(out io.Writer, first string, indent, width int, text string) {
+	line, at := first+strings.Repeat(" ", max(0, indent-len([]rune(first)))), 0
+	for _, word := range strings.Fields(text) {
+		if at > 0 && indent+at+1+len([]rune(word)) > width {
+			fmt.Fprintln(out, strings.TrimRight(line, " "))
+			line, at = strings.Repeat(" ", indent), 0
+		}
+		if at > 0 {
+			line, at = line+" ", at+1
+		}
+		line, at = line+word, at+len([]rune(word))
+	}
+	fmt.Fprintln(out, strings.TrimRight(line, " "))
+}
+
 // textWidth is what fits on a terminal, and into a mail.
 const textWidth = 100

@@ -27,8 +27,8 @@ func (s *stream) silenceOfAll() []Anomaly {
 	if r.days < rhythmDays || silent <= max(silentGaps*r.gap, silentDays) {
 		return nil
 	}
-	text := fmt.Sprintf("nobody has reported for %d days: the last report is on %s, and until then none was missing for more than %s; silence is not success",
-		silent, dayText(r.last), counted(int64(r.gap), "day"))
+	text := fmt.Sprintf("nobody has reported for %d days: the last report is on %s, and until then %s; silence is not success",
+		silent, dayText(r.last), r.pauses())
 	return []Anomaly{{Code: Silence, Severity: Error, Text: text, Since: r.last}}
 }
 
@@ -52,8 +52,8 @@ func (s *stream) silentReporters() (list []Anomaly) {
 	for _, name := range names {
 		r := rhythms[name]
 		if silent := r.silent(s.until); r.days >= reporterRhythmDays && silent > r.gap+lateDays {
-			text := fmt.Sprintf("%s has not reported for %d days: its last report is on %s, and until then it never paused for more than %s",
-				name, silent, dayText(r.last), counted(int64(r.gap), "day"))
+			text := fmt.Sprintf("%s has not reported for %d days: its last report is on %s, and until then %s",
+				name, silent, dayText(r.last), r.pauses())
 			list = append(list, Anomaly{Code: ReporterSilent, Severity: Warning, Subject: name, Text: text, Since: r.last})
 		}
 	}
@@ -80,5 +80,13 @@ func (r *rhythm) add(day time.Time) {
 
 // silent is how many whole days there were none, until a time.
 func (r *rhythm) silent(until time.Time) int { return daysBetween(r.last, until) - 1 }
+
+// pauses says how long the longest gap was.
+func (r *rhythm) pauses() string {
+	if r.gap == 0 {
+		return "there was one every day"
+	}
+	return fmt.Sprintf("the longest pause was %s", counted(int64(r.gap), "day"))
+}
 
 func daysBetween(a, b time.Time) int { return int(b.Sub(a) / oneDay) }
