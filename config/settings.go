@@ -25,6 +25,7 @@ type Settings struct {
 	Log          Log
 	DNS          DNS
 	Reports      Reports
+	Rollout      Rollout
 	KnownMX      []string // domains whose MX hosts are no strangers
 }
 
@@ -119,6 +120,7 @@ func readSettings(file string, t *table) Settings {
 	s.Log = readLog(t.sub("log"))
 	s.DNS = readDNS(base, t.sub("dns"))
 	s.Reports = readReports(base, t.sub("reports"))
+	s.Rollout = readRollout(t.sub("rollout"))
 	return s
 }
 
