@@ -13,7 +13,7 @@ type Severity string
 
 const (
 	Error   Severity = "error"   // it goes on, and somebody should look
-	Warning Severity = "warning" // it is over, or may be by itself, or is told by nobody known only
+	Warning Severity = "warning" // it is over, or others go on, or nobody known says so
 )
 
 // AnomalyCode is a kind of anomaly. Codes are stable.

@@ -3,6 +3,7 @@ package reports_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -288,4 +289,17 @@ func binomial(rnd *rand.Rand, n int64, chance float64) (failed int64) {
 		}
 	}
 	return failed
+}
+
+// docs/reports.md has the rule of each code.
+func TestAnomaliesAreExplained(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/reports.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, code := range reports.AnomalyCodes() {
+		if !strings.Contains(string(doc), "| `"+string(code)+"` | ") {
+			t.Errorf("docs/reports.md does not explain %s", code)
+		}
+	}
 }
