@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -182,4 +183,14 @@ func (s *site) awaitEmptySpool() {
 		}
 		return nil
 	})
+}
+
+// read returns what a file holds.
+func (s *site) read(path string) string {
+	s.t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(text)
 }
