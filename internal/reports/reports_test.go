@@ -295,6 +295,29 @@ func TestFlood(t *testing.T) {
 	}
 }
 
+// What waits for its database is tried again and again, and counts once; repeats count
+// for nothing.
+func TestFloodCountsWhatIsTaken(t *testing.T) {
+	s := newStore(t, database.Options{File: t.TempDir() + "/reports.db"}, noon)
+	if got := fates(t, s, stranger(report("example.com", "0", 1, 1, 0))); got[0] != "taken" {
+		t.Fatal(got)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	waiting := stranger(report("example.com", "1", 1, 1, 0))
+	for range 600 {
+		if _, err := s.Put(gone, []*reports.Arrival{waiting}); err == nil {
+			t.Fatal("it was stored")
+		}
+	}
+	for range 600 {
+		fates(t, s, stranger(report("example.com", "0", 1, 1, 0)))
+	}
+	if got := fates(t, s, waiting); got[0] != "taken" {
+		t.Errorf("what waited is %s", got[0])
+	}
+}
+
 // Numbers and names of strangers neither overflow sums nor fill the database.
 func TestHostileSums(t *testing.T) {
 	each(t, func(t *testing.T, s *reports.Store) {
