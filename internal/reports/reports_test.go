@@ -435,3 +435,31 @@ func TestNeverTwice(t *testing.T) {
 		t.Errorf("taken %d times", taken)
 	}
 }
+
+// The sums of all domains come one domain after the other, also where the database sorts
+// names as a dictionary does.
+func TestEachFacts(t *testing.T) {
+	each(t, func(t *testing.T, s *reports.Store) {
+		domains := []string{"a-b.example.com", "ab.example.com", "a.example.com", "a--z.example.com", "z.example.org", "aa.example.com"}
+		for _, domain := range domains {
+			failed := 0
+			var failures []string
+			if domain != "ab.example.com" {
+				failed, failures = 2, []string{"certificate-expired mx1.example.com 2"}
+			}
+			fates(t, s, arrival(report(domain, "a", 1, 3, failed, failures...)), arrival(report(domain, "b", 2, 3, failed, failures...)))
+		}
+		seen := map[string]int{}
+		err := s.EachFacts(t.Context(), today.AddDate(0, 0, -5), today, func(domain string, f *reports.Facts) error {
+			one, err := s.Facts(t.Context(), domain, today.AddDate(0, 0, -5), today)
+			if diff := cmp.Diff(one, f); diff != "" {
+				t.Errorf("%s: %s", domain, diff)
+			}
+			seen[domain]++
+			return err
+		})
+		if err != nil || len(seen) != len(domains) {
+			t.Errorf("%v, %v", seen, err)
+		}
+	})
+}
