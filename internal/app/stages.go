@@ -68,7 +68,11 @@ func (s *stager) stage(d *config.Domain, e ledger.Entry, published bool) *config
 		return d
 	}
 	policy := d.Policy()
-	if policy.Mode != mtasts.ModeEnforce || s.overridden(d) {
+	if policy.Mode != mtasts.ModeEnforce { // what was granted once was for another table
+		delete(s.grants, d.Name)
+		return d
+	}
+	if s.overridden(d) {
 		return d
 	}
 	have, known := s.have(d, e, published)
@@ -101,7 +105,12 @@ func (s *stager) have(d *config.Domain, e ledger.Entry, published bool) (have st
 			return stage{}, false
 		}
 	}
-	if granted, ok := s.grants[d.Name]; ok && (!have.enforces() || granted.maxAge > have.maxAge) {
+	granted, ok := s.grants[d.Name]
+	switch {
+	case !ok:
+	case have.enforces() && have.maxAge >= granted.maxAge:
+		delete(s.grants, d.Name) // it was taken
+	default:
 		have = granted
 	}
 	return have, true
