@@ -1,5 +1,5 @@
 CREATE TABLE review_domains (
-	domain TEXT PRIMARY KEY,
+	domain $NAME PRIMARY KEY,
 	due BIGINT NOT NULL,
 	lane INTEGER NOT NULL,
 	looked BIGINT NOT NULL,
@@ -11,7 +11,7 @@ CREATE TABLE review_domains (
 );
 CREATE INDEX review_domains_due ON review_domains (lane, due);
 CREATE TABLE review_findings (
-	domain TEXT NOT NULL,
+	domain $NAME NOT NULL,
 	code TEXT NOT NULL,
 	subject TEXT NOT NULL,
 	first_seen BIGINT NOT NULL,
