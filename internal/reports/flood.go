@@ -45,3 +45,13 @@ func (f *flood) allow(domain, submitter string, now time.Time) bool {
 	*cell++
 	return true
 }
+
+// giveBack takes back what allow counted, as the report was not taken.
+func (f *flood) giveBack(domain, submitter string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	cell := &f.cells[maphash.String(f.seed, domain+" "+submitter)%floodCells]
+	if *cell > 0 { // else a day began meanwhile
+		*cell--
+	}
+}

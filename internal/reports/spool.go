@@ -82,6 +82,10 @@ func OpenSpool(dir string, limit int64, log *slog.Logger) (*Spool, error) {
 			return nil, fmt.Errorf("spool: %q does not belong there: move it away", path)
 		}
 		s.next = max(s.next, n+1)
+		if fi.Size() == 0 { // a crash came before anything was written
+			os.Remove(path) // or it is there at the next start again, and does no harm
+			continue
+		}
 		s.files = append(s.files, &segment{path: path, size: fi.Size()})
 	}
 	if len(s.files) > 0 {

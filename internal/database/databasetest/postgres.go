@@ -96,7 +96,7 @@ func start() (string, error) {
 		err = os.Chown(dir, int(id.Uid), int(id.Gid))
 	}
 	if err == nil {
-		err = run("initdb", "-D", dir+"/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+		err = run("initdb", "-D", dir+"/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale-provider=icu", "--icu-locale=en-US", "--no-sync")
 	}
 	if err == nil {
 		// On a socket in a directory of its own: no port that somebody else may have.
