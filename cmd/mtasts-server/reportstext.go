@@ -65,7 +65,8 @@ func (p *summaryText) headline(s *reports.Summary) {
 	case n > 0 && n == s.Sessions:
 		p.say("", 2, "all of this is said by nobody known: no report is authenticated")
 	case n > 0:
-		p.say("", 2, fmt.Sprintf("said by nobody known (not authenticated): %s of these, %s failed", counted(n, "session"), thousands(s.UnauthenticatedFailed)))
+		p.say("", 2, fmt.Sprintf("said by nobody known (not authenticated): %s of these, %s failed; %s success without them",
+			counted(n, "session"), thousands(s.UnauthenticatedFailed), ratePercent(reports.SuccessRate(s.Sessions-n, s.Failed-s.UnauthenticatedFailed))))
 	}
 	if s.AlsoClaimed > 0 {
 		p.say("", 2, fmt.Sprintf("not counted: %s by nobody known, in the name of reporters whose own are there", counted(s.AlsoClaimed, "report")))

@@ -101,6 +101,9 @@ func failuresBy[K comparable](failures []Failures, key func(Failures) K) map[K]i
 		key        K
 		policyType string
 	}
+	if len(failures) == 0 { // as of most visits
+		return nil
+	}
 	sums := map[typed]int64{}
 	for _, f := range failures {
 		k := typed{key(f), f.PolicyType}
