@@ -463,3 +463,25 @@ func TestEachFacts(t *testing.T) {
 		}
 	})
 }
+
+// Who makes up names of submitters fills nothing with them.
+func TestMadeUpSubmitters(t *testing.T) {
+	s := newStore(t, database.Options{File: t.TempDir() + "/reports.db"}, noon)
+	var all []*reports.Arrival
+	for i := range 500 {
+		text := strings.Replace(string(report("example.com", "id", 1, 2, 0)), "tls@sender.example", fmt.Sprintf("tls@made-up-%d.example", i), 1)
+		all = append(all, stranger([]byte(strings.Replace(text, `"id"`, fmt.Sprintf(`"id-%d"`, i), 1))))
+	}
+	fates(t, s, all...)
+	facts, err := s.Facts(t.Context(), "example.com", today.AddDate(0, 0, -2), today)
+	if err != nil || len(facts.Days) != 51 {
+		t.Fatalf("%d sums, %v", len(facts.Days), err)
+	}
+	var sessions int64
+	for _, d := range facts.Days {
+		sessions += d.Successful
+	}
+	if sessions != 1000 {
+		t.Errorf("%d sessions", sessions)
+	}
+}
