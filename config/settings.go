@@ -26,6 +26,8 @@ type Settings struct {
 	DNS          DNS
 	Reports      Reports
 	Rollout      Rollout
+	Review       Review
+	Alerts       Alerts
 	KnownMX      []string // domains whose MX hosts are no strangers
 }
 
@@ -121,6 +123,8 @@ func readSettings(file string, t *table) Settings {
 	s.DNS = readDNS(base, t.sub("dns"))
 	s.Reports = readReports(base, t.sub("reports"))
 	s.Rollout = readRollout(t.sub("rollout"))
+	s.Review = readReview(base, t.sub("review"))
+	s.Alerts = readAlerts(base, t.sub("alerts"))
 	return s
 }
 

@@ -34,7 +34,10 @@ type publisher struct {
 
 	announcer *announcer // nil: nothing is published in DNS
 	stager    *stager
-	further   []string   // hosts that need certificates beside the policy hosts
+	further   []string // hosts that need certificates beside the policy hosts
+
+	shown atomic.Pointer[config.Snapshot] // what is published
+	poke  func()                          // has the steward look at what waits for evidence; may be nil
 
 	said atomic.Pointer[report] // for who must not wait for storage
 
@@ -150,6 +153,10 @@ func (p *publisher) publish(snap *config.Snapshot, now time.Time) {
 	}
 	p.logChanges(rev, first)
 	p.snap = snap
+	p.shown.Store(snap)
+	if p.poke != nil {
+		p.poke()
+	}
 }
 
 // settle takes over the settings that can change while the server runs, and says

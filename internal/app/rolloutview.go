@@ -11,9 +11,7 @@ import (
 	"github.com/miekg/dns"
 
 	"mtasts-server/config"
-	"mtasts-server/internal/database"
 	"mtasts-server/internal/lookup"
-	"mtasts-server/internal/review"
 	"mtasts-server/internal/rollout"
 	"mtasts-server/mtasts"
 )
@@ -55,10 +53,9 @@ type GateView struct {
 
 // Rollout looks at where domains stand, beside the server.
 type Rollout struct {
-	view  *View
-	db    *database.DB
-	judge *judge
-	stage *stager
+	view    *View
+	archive *archive // nil: there is no evidence
+	judge   *judge
 }
 
 // OpenRollout opens what is known of the domains of file.
@@ -68,26 +65,21 @@ func OpenRollout(file string, warn func(error)) (*Rollout, error) {
 		return nil, err
 	}
 	s := v.snap.Settings
-	r := &Rollout{view: v, stage: newStager(s.Rollout.Guard, v.ledger.Len() == 0, time.Now)}
+	r := &Rollout{view: v}
 	r.judge = &judge{ledger: v.ledger, ttl: s.DNS.TTL, now: time.Now}
 	switch o, err := OpenReports(file, false, func(error) {}); {
 	case errors.Is(err, ErrNoReports):
 	case err != nil:
 		warn(fmt.Errorf("reports cannot be looked at, so nothing is known of them: %w", err))
 	default:
-		r.db, r.judge.reports = o.db, o.Store
-		if r.judge.looks, err = review.NewStore(review.StoreOptions{DB: o.db, Now: time.Now}); err != nil {
-			return nil, err
-		}
+		r.archive, r.judge.reports, r.judge.looks = o.archive, o.archive.reports, o.archive.looks
 	}
 	return r, nil
 }
 
 // Close ends the use of the database.
 func (r *Rollout) Close() {
-	if r.db != nil {
-		r.db.Close()
-	}
+	r.archive.close()
 }
 
 // Names lists the domains that are configured, sorted.

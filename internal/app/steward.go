@@ -186,6 +186,20 @@ type steward struct {
 	trouble []string
 }
 
+// newSteward returns a steward of what p publishes.
+func newSteward(settings config.Settings, a *archive, p *publisher, now func() time.Time) *steward {
+	s := &steward{
+		judge: &judge{ledger: p.ledger, ttl: settings.DNS.TTL, now: now}, stager: p.stager, settings: settings.Rollout,
+		snapshot: p.shown.Load, look: p.look, resolver: lookup.New(settings.DNS.Resolvers, now), log: p.log, now: now,
+		wake: make(chan struct{}, 1),
+	}
+	if a != nil {
+		s.judge.reports, s.judge.looks = a.reports, a.looks
+	}
+	p.poke = s.poke
+	return s
+}
+
 // run tends to them until ctx is done.
 func (s *steward) run(ctx context.Context) {
 	attend, pace := time.NewTicker(attendEvery), time.NewTicker(paceEvery)
@@ -231,7 +245,7 @@ func (s *steward) attend(ctx context.Context) {
 		}
 		return nil
 	})
-	if err == nil {
+	if err == nil && s.judge.reports != nil { // else nobody collects evidence, and knows that
 		err = s.judge.each(ctx, pick(known, edits), s.warn)
 	}
 	s.tell(err)
