@@ -26,6 +26,7 @@ var floors = map[string][]string{
 	"internal/database":    nil,
 	"internal/reports":     {"mtasts", "tlsrpt", "internal/database"},
 	"internal/review":      {"mtasts", "tlsrpt", "internal/database"},
+	"internal/alert":       {"internal/database"},
 	"internal/app":         {"mtasts", "tlsrpt", "policyserve", "certs", "config", "internal/ledger", "internal/lookup", "internal/sendercheck", "internal/dnsrecords", "internal/database", "internal/reports", "internal/reports/intake", "internal/review"},
 	"cmd/mtasts-server":    {"mtasts", "config", "internal/app", "internal/lookup", "internal/sendercheck", "internal/dnsrecords", "internal/reports", "internal/reports/intake", "tlsrpt"},
 
