@@ -25,6 +25,7 @@ var floors = map[string][]string{
 	"internal/dnsrecords":  {"mtasts", "tlsrpt", "internal/lookup"},
 	"internal/database":    nil,
 	"internal/reports":     {"mtasts", "tlsrpt", "internal/database"},
+	"internal/alert":       {"internal/database"},
 	"internal/review":      {"mtasts", "tlsrpt", "internal/database"},
 	"internal/rollout":     {"mtasts", "tlsrpt"},
 

@@ -1,0 +1,177 @@
+package alert
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+const (
+	// raiseBatch is how many alerts are stored at once: others write to the database too.
+	raiseBatch = 500
+
+	// atOnceADay is how often in a day one trouble is told at once: one that comes and goes
+	// is told in the digest after that.
+	atOnceADay = 3
+
+	day = 24 * time.Hour
+)
+
+// How a trouble is told, or was.
+const (
+	notAtAll = iota
+	inDigest
+	atOnce
+)
+
+// row is what is kept of a trouble. told is how people learned that it is open; pending is
+// how they are to learn of its opening or, if it is closed, of its closing.
+type row struct {
+	alert         Alert
+	closed        int64 // Unix time; 0 while it is open
+	told, pending int
+	since         int64 // pending
+	times         int   // that it was to be told at once, in the day from first on
+	first         int64
+}
+
+// Raise takes alerts: those that opened, those that are open still and those that closed. When
+// it returns without an error they are kept, and are told; after an error they are to be
+// raised again. It waits for the database, and for no target.
+func (s *Sender) Raise(ctx context.Context, alerts ...Alert) error {
+	now := s.o.Now()
+	checked := make([]Alert, 0, len(alerts))
+	for _, a := range alerts {
+		a, err := a.check(now)
+		if err != nil {
+			return err
+		}
+		checked = append(checked, a)
+	}
+	for batch := range slices.Chunk(checked, raiseBatch) {
+		if err := s.write(ctx, func(tx *sql.Tx) error { return s.raise(ctx, tx, batch, now) }); err != nil {
+			return fmt.Errorf("alert: raising %d: %w", len(alerts), err)
+		}
+	}
+	s.wakePlanner()
+	return nil
+}
+
+func (s *Sender) raise(ctx context.Context, tx *sql.Tx, alerts []Alert, now time.Time) error {
+	for _, a := range alerts {
+		old, err := s.row(ctx, tx, a.Key)
+		if err != nil {
+			return err
+		}
+		if next := old.next(a, now.Unix()); next != nil && (old == nil || *next != *old) {
+			if err := s.put(ctx, tx, next); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// next returns what becomes of a row, which may be nil, when a is raised.
+func (r *row) next(a Alert, now int64) *row {
+	switch {
+	case a.Closed && (r == nil || r.closed != 0):
+		return r
+	case a.Closed:
+		return r.close(max(a.At.Unix(), r.alert.At.Unix()), now)
+	case r == nil:
+		return (&row{alert: a}).tell(now)
+	case r.closed == 0:
+		return r.again(a, now)
+	case r.told != notAtAll && r.pending != notAtAll: // nobody has heard that it was closed
+		n := *r
+		n.closed, n.pending = 0, notAtAll
+		return n.again(a, now)
+	}
+	n := &row{alert: a, times: r.times, first: r.first}
+	return n.tell(now)
+}
+
+// tell has the opening of a row told.
+func (r *row) tell(now int64) *row {
+	r.pending, r.since = inDigest, now
+	if !r.alert.Urgent {
+		return r
+	}
+	if now-r.first >= int64(day.Seconds()) {
+		r.first, r.times = now, 0
+	}
+	if r.times < atOnceADay {
+		r.times++
+		r.pending = atOnce
+	}
+	return r
+}
+
+// again returns the row with what is known today. It is told again only if it became urgent.
+func (r *row) again(a Alert, now int64) *row {
+	n := *r
+	was := n.alert.Urgent
+	a.At = n.alert.At
+	n.alert = a
+	switch {
+	case a.Urgent && !was && n.told != atOnce && n.pending != atOnce:
+		return n.tell(now)
+	case !a.Urgent && n.pending == atOnce:
+		n.pending = inDigest
+	}
+	return &n
+}
+
+func (r *row) close(at, now int64) *row {
+	n := *r
+	n.closed, n.pending, n.since = at, inDigest, now
+	if n.told == atOnce {
+		n.pending = atOnce
+	}
+	return &n
+}
+
+const rowColumns = "closed, told, pending, pending_since, at_once, at_once_since, body"
+
+func (s *Sender) row(ctx context.Context, tx *sql.Tx, key string) (*row, error) {
+	r, err := scan(tx.QueryRowContext(ctx, s.o.DB.SQL("SELECT "+rowColumns+" FROM alerts WHERE name = ?"), key))
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	return r, err
+}
+
+func scan(from interface{ Scan(...any) error }) (*row, error) {
+	var r row
+	var body []byte
+	if err := from.Scan(&r.closed, &r.told, &r.pending, &r.since, &r.times, &r.first, &body); err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(body, &r.alert); err != nil {
+		return nil, fmt.Errorf("alert: what is kept of one: %w", err)
+	}
+	return &r, nil
+}
+
+func (s *Sender) put(ctx context.Context, tx *sql.Tx, r *row) error {
+	body, err := json.Marshal(r.alert)
+	if err != nil {
+		return err
+	}
+	urgent := 0
+	if r.alert.Urgent {
+		urgent = 1
+	}
+	a := r.alert
+	_, err = tx.ExecContext(ctx, s.o.DB.SQL(`INSERT INTO alerts (name, domain, owner, severity, urgent, opened, `+rowColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (name) DO UPDATE SET domain = excluded.domain, owner = excluded.owner, severity = excluded.severity, urgent = excluded.urgent, opened = excluded.opened,
+		closed = excluded.closed, told = excluded.told, pending = excluded.pending, pending_since = excluded.pending_since,
+		at_once = excluded.at_once, at_once_since = excluded.at_once_since, body = excluded.body`),
+		a.Key, a.Domain, a.Owner, a.Severity, urgent, a.At.Unix(), r.closed, r.told, r.pending, r.since, r.times, r.first, string(body))
+	return err
+}
