@@ -2,6 +2,7 @@ package review
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -53,6 +54,21 @@ func (s *Store) names(ctx context.Context, query string, args ...any) ([]string,
 		return nil, fmt.Errorf("review: %w", err)
 	}
 	return list, nil
+}
+
+// nextDue is when the first domain is due.
+func (s *Store) nextDue(ctx context.Context) (time.Time, error) {
+	at := int64(never)
+	for _, l := range []lane{urgent, usual, slow} { // one after the other: each is the first of an index
+		var first sql.NullInt64
+		if err := s.db.QueryRowContext(ctx, s.db.SQL("SELECT min(due) FROM review_domains WHERE lane = ?"), int(l)).Scan(&first); err != nil {
+			return time.Time{}, fmt.Errorf("review: %w", err)
+		}
+		if first.Valid {
+			at = min(at, first.Int64)
+		}
+	}
+	return time.Unix(at, 0), nil
 }
 
 // touch has domains be due now.

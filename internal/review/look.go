@@ -83,7 +83,13 @@ func outcomeOf(l Look, err error) outcome {
 }
 
 func (s *Scheduler) note(domain string, known bool) {
-	if !s.sight.note(s.o.Now(), domain, known) {
+	changed := s.sight.note(s.o.Now(), domain, known)
+	if !known {
+		for _, d := range s.sight.controls(s.o.Now(), domain) {
+			s.Touch(d)
+		}
+	}
+	if !changed {
 		return
 	}
 	if line := s.sight.trouble(); line != "" {

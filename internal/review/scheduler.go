@@ -13,8 +13,10 @@ import (
 )
 
 const (
-	// turn is how often it is looked what is due.
+	// turn is how long to wait at least, and rest at most, until it is looked again what is
+	// due: other processes may have changed it.
 	turn = time.Second
+	rest = time.Minute
 
 	// enlistEach is how often it is looked whether domains were added, and what is counted is
 	// counted; tidyEach how often what is old is given up.
@@ -73,6 +75,7 @@ type Scheduler struct {
 	metrics *metrics
 	sight   sight
 
+	wake    chan struct{}
 	jobs    chan job
 	results chan Seen
 	slow    atomic.Int64 // looks in the slow lane that are under way
@@ -120,7 +123,7 @@ func New(o Options) (*Scheduler, error) {
 		o.Pace = DefaultPace()
 	}
 	return &Scheduler{
-		o: o, store: o.Store, metrics: newMetrics(o.Codes), jobs: make(chan job), results: make(chan Seen, o.Parallel),
+		o: o, store: o.Store, metrics: newMetrics(o.Codes), wake: make(chan struct{}, 1), jobs: make(chan job), results: make(chan Seen, o.Parallel),
 		risks: map[string]Risk{}, touched: map[string]bool{}, trouble: map[string]string{},
 	}, nil
 }
@@ -130,6 +133,10 @@ func (s *Scheduler) Touch(domain string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.touched[domain] = true
+	select {
+	case s.wake <- struct{}{}:
+	default: // it is woken already
+	}
 }
 
 // Run looks at domains until ctx ends. What was seen until then is stored.
@@ -143,15 +150,9 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		})
 	}
 	store.Go(func() { s.record(ctx) })
-	ticker := time.NewTicker(turn)
-	defer ticker.Stop()
 	for ctx.Err() == nil {
-		if s.turn(ctx) {
-			continue
-		}
-		select {
-		case <-ctx.Done():
-		case <-ticker.C:
+		if !s.turn(ctx) {
+			s.rest(ctx)
 		}
 	}
 	close(s.jobs)
@@ -159,6 +160,22 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	close(s.results)
 	store.Wait()
 	return nil
+}
+
+// rest waits until something is due, or somebody touched a domain.
+func (s *Scheduler) rest(ctx context.Context) {
+	wait := turn
+	if s.budget >= 1 && !s.sight.blind() {
+		// Where that cannot be seen it is not waited for long.
+		if at, err := s.store.nextDue(ctx); err == nil {
+			wait = min(max(turn, at.Sub(s.o.Now())), rest)
+		}
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(wait):
+	case <-s.wake:
+	}
 }
 
 // turn does what is due. It returns true if there may be more right now.
@@ -264,8 +281,10 @@ func (s *Scheduler) takeTouched(ctx context.Context) error {
 	}
 	err := s.store.touch(ctx, list)
 	if err != nil { // again in the next turn
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		for _, d := range list {
-			s.Touch(d)
+			s.touched[d] = true
 		}
 	}
 	return err
@@ -361,7 +380,7 @@ func (s *Scheduler) count(ctx context.Context) error {
 	all := len(s.risks)
 	s.mu.Unlock()
 	var slow error
-	if n > 0 && float64(n) > lateShare*float64(all) {
+	if !s.sight.blind() && float64(n) > lateShare*float64(all) {
 		slow = fmt.Errorf("%d of %d are overdue by more than %s: more looks at a time or a second would help", n, all, late)
 	}
 	s.tell("domains are looked at too late", slow)

@@ -36,10 +36,12 @@ type glance struct {
 type sight struct {
 	mu      sync.Mutex
 	looks   []glance
-	lately  []string  // known ones, the newest last
-	since   time.Time // blind since then; zero while we see
+	lately  []string        // known ones, the newest last
+	dark    map[string]bool // domains that did not answer the last time
+	since   time.Time       // blind since then; zero while we see
 	probed  time.Time
-	row     int // looks in a row that saw something, while blind
+	asked   time.Time // when controls were asked for
+	row     int       // looks in a row that saw something, while blind
 	unknown int
 	of      int
 }
@@ -49,6 +51,7 @@ func (s *sight) note(at time.Time, domain string, known bool) (changed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if known {
+		delete(s.dark, domain)
 		s.lately = append(slices.DeleteFunc(s.lately, func(d string) bool { return d == domain }), domain)
 		s.lately = s.lately[max(0, len(s.lately)-knownLately):]
 	}
@@ -82,6 +85,26 @@ func (s *sight) judge(at time.Time) bool {
 	}
 	s.since, s.row, s.looks, s.unknown, s.of = at, 0, nil, unknown, len(last)
 	return true
+}
+
+// controls returns domains to look at soon, now that one does not answer any more and there
+// was no good look of late: is it that one, or is it us?
+func (s *sight) controls(at time.Time, domain string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dark[domain] {
+		return nil
+	}
+	if s.dark == nil {
+		s.dark = map[string]bool{}
+	}
+	s.dark[domain] = true
+	if !s.since.IsZero() || at.Sub(s.asked) < blindOver || len(s.lately) < blindLooks ||
+		slices.ContainsFunc(s.looks, func(g glance) bool { return g.known && at.Sub(g.at) < blindOver }) {
+		return nil
+	}
+	s.asked = at
+	return slices.Clone(s.lately[len(s.lately)-blindLooks:])
 }
 
 func (s *sight) noteBlind(known bool) bool {
