@@ -17,6 +17,10 @@ const (
 	// crash is about as much.
 	segmentSize = 16 << 20
 
+	// maxWaiting bounds what waits in memory while a disk takes its time, or hangs: two of
+	// the largest mails.
+	maxWaiting = 32 << 20
+
 	segmentSuffix = ".spool"
 	damagedSuffix = ".damaged"
 )
@@ -40,6 +44,7 @@ type Spool struct {
 	files    []*segment // in order; the last one may be written to
 	next     uint64     // number of the next file
 	waiting  *group     // what is to be written next
+	ended    []ended    // what is to be done to files without mu: a disk that hangs holds up nobody
 	flushing bool
 	arrived  chan struct{} // has a value when there is something to read
 	writes   func(*os.File, []byte) (int, error)
@@ -123,7 +128,7 @@ func (s *Spool) Add(ctx context.Context, a *Arrival) error {
 	if s.waiting != nil {
 		pending = s.waiting.data.Len()
 	}
-	if s.unstored()+int64(pending+len(record)) > s.limit {
+	if s.unstored()+int64(pending+len(record)) > s.limit || pending+len(record) > maxWaiting {
 		s.mu.Unlock()
 		return ErrFull
 	}
@@ -143,116 +148,4 @@ func (s *Spool) Add(ctx context.Context, a *Arrival) error {
 	case <-ctx.Done(): // a disk that hangs; it may come to be there all the same, and is known then
 		return ctx.Err()
 	}
-}
-
-// flush writes groups until none waits.
-func (s *Spool) flush() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for s.waiting != nil {
-		g := s.waiting
-		s.waiting = nil
-		s.mu.Unlock()
-		g.err = s.write(g.data.Bytes())
-		s.mu.Lock()
-		if s.waiting == nil {
-			s.flushing = false
-			s.tidy()
-		}
-		close(g.done)
-	}
-}
-
-// write brings data to disk. Only one does at a time.
-func (s *Spool) write(data []byte) error {
-	seg, err := s.current()
-	if err != nil {
-		return err
-	}
-	_, err = s.writes(seg.file, data)
-	if err == nil {
-		err = seg.file.Sync()
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err != nil {
-		// What came to disk of it is not known, so nothing is written behind it.
-		s.finish(seg)
-		return fmt.Errorf("spool: %w", err)
-	}
-	seg.size += int64(len(data))
-	if seg.size >= segmentSize {
-		s.finish(seg)
-	}
-	select {
-	case s.arrived <- struct{}{}:
-	default:
-	}
-	return nil
-}
-
-// current returns the file to write to, and begins one where there is none.
-func (s *Spool) current() (*segment, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n := len(s.files); n > 0 && s.files[n-1].file != nil {
-		return s.files[n-1], nil
-	}
-	path := filepath.Join(s.dir, fmt.Sprintf("%016x%s", s.next, segmentSuffix))
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
-	if err != nil {
-		return nil, fmt.Errorf("spool: %w", err)
-	}
-	if err := syncDir(s.dir); err != nil {
-		f.Close()
-		os.Remove(path)
-		return nil, err
-	}
-	s.next++
-	seg := &segment{path: path, file: f}
-	s.files = append(s.files, seg)
-	return seg, nil
-}
-
-// finish has nothing more written to seg. mu is held.
-func (s *Spool) finish(seg *segment) {
-	if seg.file == nil {
-		return
-	}
-	_ = seg.file.Truncate(seg.size) // half a record would be told of at the next start
-	seg.file.Close()                // it was synced, or is of no use
-	seg.file = nil
-	if seg.stored >= seg.size {
-		s.remove(seg)
-	}
-}
-
-// tidy takes away the file that is written to where all in it was stored. mu is held.
-func (s *Spool) tidy() {
-	if n := len(s.files); n > 0 && !s.flushing && s.files[n-1].size > 0 && s.files[n-1].stored >= s.files[n-1].size {
-		s.finish(s.files[n-1])
-	}
-}
-
-// remove takes away a file of which all was stored. mu is held.
-func (s *Spool) remove(seg *segment) {
-	if !slices.Contains(s.files, seg) {
-		return
-	}
-	if err := os.Remove(seg.path); err != nil {
-		s.log.Warn("a file of the spool cannot be removed; it is read again at the next start, without effect", "err", err)
-	}
-	s.files = slices.DeleteFunc(s.files, func(x *segment) bool { return x == seg })
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("spool: %w", err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("spool: %w", err)
-	}
-	return nil
 }
