@@ -57,6 +57,7 @@ type App struct {
 	archive   *archive   // nil: no evidence is kept
 	reporting *reporting // nil: no reports are received
 	reviewing *reviewing
+	alerting  *alerting
 	steward   *steward
 	admin     *admin
 	stdout    io.Writer
@@ -118,14 +119,15 @@ func New(o Options) (*App, error) {
 		stager:    newStager(s.Rollout.Guard, book.Len() == 0, o.Now),
 		loader:    loader, ledger: book, server: a.server, certs: a.certs, log: a.log, level: level, now: o.Now,
 	}
-	a.steward = newSteward(s, a.archive, a.publisher, o.Now)
-	a.reviewing = newReviewing(s, a.archive, a.publisher, o.Now)
+	a.alerting = newAlerting(s, a.archive, a.publisher, (&register{snapshot: a.publisher.shown.Load}).find, o.Now)
+	a.steward = newSteward(s, a.archive, a.publisher, a.alerting.raise, o.Now)
+	a.reviewing = newReviewing(s, a.archive, a.publisher, a.alerting, o.Now)
 	a.watcher = config.NewWatcher(pollEvery, a.log)
 	a.reading = &errand{name: "reading the configuration, or the ledger"}
 	a.certFiles = &errand{name: "reading the certificate files"}
 	a.watching = &errand{name: "watching directories for changes"}
 	a.admin = &admin{
-		publisher: a.publisher, certs: a.certs, server: a.server, announcer: a.announcer, reporting: a.reporting, reviewing: a.reviewing, steward: a.steward, version: o.Version,
+		publisher: a.publisher, certs: a.certs, server: a.server, announcer: a.announcer, reporting: a.reporting, reviewing: a.reviewing, alerting: a.alerting, steward: a.steward, version: o.Version,
 		errands: []*errand{a.reading, a.certFiles, a.watching, &a.publisher.copying},
 	}
 	if a.announcer != nil && a.announcer.files != nil {
@@ -182,6 +184,7 @@ func (a *App) Run(ctx context.Context, hup <-chan os.Signal) error {
 		background.Go(func() { a.reporting.run(ctx) })
 	}
 	background.Go(func() { a.reviewing.run(ctx) })
+	background.Go(func() { a.alerting.run(ctx) })
 	background.Go(func() { a.steward.run(ctx) })
 	a.admin.serving.Store(true)
 	a.log.Info("serving", "https", addresses(ls.https), "http", addresses(ls.http), "plain", addresses(ls.plain), "admin", addresses(ls.admin), "watching", a.watcher.String())

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mtasts-server/config"
+	"mtasts-server/internal/alert"
 	"mtasts-server/internal/rollout"
 	"mtasts-server/mtasts"
 )
@@ -22,33 +23,49 @@ const (
 	stopAt = 2
 )
 
-// pace lets domains with rollout.auto take their next step, where the gates hold: in
-// cohorts, so that a mistake is seen before it is everybody's.
+// pace looks at where all domains stand, and lets those with rollout.auto take their next
+// step, where the gates hold: in cohorts, so that a mistake is seen before it is everybody's.
 func (s *steward) pace(ctx context.Context) {
-	var auto []*config.Domain
-	if snap := s.snapshot(); snap != nil {
-		for _, d := range snap.Domains {
-			if d.Plan != nil && d.Plan.Auto && d.Policy().Mode == mtasts.ModeEnforce {
-				auto = append(auto, d)
-			}
-		}
-	}
-	if len(auto) == 0 {
+	snap := s.snapshot()
+	if snap == nil || s.judge.reports == nil {
 		return
 	}
-	c := &cohort{now: s.now(), quota: max(1, len(auto)*s.settings.Percent/100)}
-	err := s.judge.each(ctx, auto, func(x *judged) error { c.see(x); return nil })
+	auto := 0
+	for _, d := range snap.Domains {
+		if walksAlone(d) {
+			auto++
+		}
+	}
+	c := &cohort{now: s.now(), quota: max(1, auto*s.settings.Percent/100)}
+	steps := map[rollout.Step]int{}
+	var alarms []alert.Alert
+	err := s.judge.each(ctx, snap.Domains, func(x *judged) error {
+		steps[x.verdict.Step]++
+		alarms = append(alarms, s.alarmsOf(x)...)
+		if walksAlone(x.domain) {
+			c.see(x)
+		}
+		return nil
+	})
 	s.tell(err)
 	if err != nil {
 		return
 	}
+	s.mu.Lock()
+	s.steps = steps
+	s.mu.Unlock()
 	if why := c.stop(); why != "" {
 		s.log.Error("no more domains are moved on by themselves", "why", why)
 		s.mu.Lock()
 		s.trouble = append(s.trouble, "no more domains are moved on by themselves: "+why)
 		s.mu.Unlock()
+		s.raise(append(alarms, alert.Alert{
+			Key: stoppedKey, Code: "rollout-stopped", Severity: alert.Error, Urgent: true, Title: "the rollout has stopped itself", Text: why,
+			Fix: "see what fails: mtasts-server rollout DOMAIN, mtasts-server reports summary DOMAIN; it goes on by itself when that is mended",
+		}))
 		return
 	}
+	s.raise(append(alarms, alert.Alert{Key: stoppedKey, Code: "rollout-stopped", Closed: true}))
 	moved := false
 	for _, x := range c.next() {
 		next := x.verdict.Next
@@ -58,6 +75,48 @@ func (s *steward) pace(ctx context.Context) {
 	if moved {
 		s.look()
 	}
+}
+
+const stoppedKey = "rollout/stopped"
+
+// walksAlone reports whether the server takes the steps of d.
+func walksAlone(d *config.Domain) bool {
+	return d.Plan != nil && d.Plan.Auto && d.Policy().Mode == mtasts.ModeEnforce
+}
+
+// alarmsOf are what somebody has to look at now, by evidence; and the end of what was.
+func (s *steward) alarmsOf(x *judged) []alert.Alert {
+	var list []alert.Alert
+	now := map[string]bool{}
+	for _, a := range x.verdict.Alarms {
+		now[a.Code] = true
+		list = append(list, alert.Alert{
+			Key: "rollout/" + x.domain.Name + "/" + a.Code, Domain: x.domain.Name, Code: a.Code, Severity: alert.Error, Title: a.Text, Text: a.Text,
+			Urgent: x.verdict.Step == rollout.EnforceShort || x.verdict.Step == rollout.EnforceLong, Owner: x.domain.Owners.Policy,
+			Fix: "run: mtasts-server rollout " + x.domain.Name + ", and mtasts-server reports summary " + x.domain.Name,
+		})
+	}
+	for _, code := range s.told(x.domain.Name, now) {
+		list = append(list, alert.Alert{Key: "rollout/" + x.domain.Name + "/" + code, Domain: x.domain.Name, Code: code, Closed: true})
+	}
+	return list
+}
+
+// told notes which alarms a domain has now, and returns those that it had before.
+func (s *steward) told(domain string, now map[string]bool) (over []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for code := range s.alarms[domain] {
+		if !now[code] {
+			over = append(over, code)
+		}
+	}
+	if len(now) == 0 {
+		delete(s.alarms, domain)
+	} else {
+		s.alarms[domain] = now
+	}
+	return over
 }
 
 // goalOr is a stage, but never one beyond what the table says.

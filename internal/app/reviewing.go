@@ -29,18 +29,16 @@ const runFor = 10 * time.Minute
 type looker struct {
 	checker  *sendercheck.Checker
 	settings config.Settings
-	snapshot func() *config.Snapshot
+	domain   func(name string) *config.Domain
 	ledger   *ledger.Ledger
 	now      func() time.Time
 
-	mu      sync.Mutex
-	run     *sendercheck.Run
-	begun   time.Time
-	indexed *config.Snapshot // that domains is of
-	domains map[string]*config.Domain
+	mu    sync.Mutex
+	run   *sendercheck.Run
+	begun time.Time
 }
 
-func newLooker(s config.Settings, snapshot func() *config.Snapshot, book *ledger.Ledger, now func() time.Time) (*looker, error) {
+func newLooker(s config.Settings, domain func(string) *config.Domain, book *ledger.Ledger, now func() time.Time) (*looker, error) {
 	o := sendercheck.Options{
 		Resolver: lookup.New(s.DNS.Resolvers, now), HTTPSPort: s.Review.HTTPS, SMTPPort: s.Review.SMTP,
 		AllowPrivate: s.DNS.Private, SkipMX: s.Review.SkipMX, Hello: s.Review.Hello, Now: now,
@@ -58,7 +56,7 @@ func newLooker(s config.Settings, snapshot func() *config.Snapshot, book *ledger
 		}
 	}
 	checker, err := sendercheck.New(o)
-	return &looker{checker: checker, settings: s, snapshot: snapshot, ledger: book, now: now}, err
+	return &looker{checker: checker, settings: s, domain: domain, ledger: book, now: now}, err
 }
 
 // look is a review.Looker.
@@ -93,19 +91,6 @@ func (l *looker) want(domain string) *sendercheck.Want {
 		w.RUA = d.TLSRPT
 	}
 	return w
-}
-
-func (l *looker) domain(name string) *config.Domain {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if snap := l.snapshot(); snap != l.indexed && snap != nil {
-		l.domains = make(map[string]*config.Domain, len(snap.Domains))
-		for _, d := range snap.Domains {
-			l.domains[d.Name] = d
-		}
-		l.indexed = snap
-	}
-	return l.domains[name]
 }
 
 // all lists the domains that are served, with what is at stake.
@@ -192,16 +177,17 @@ func codes() (all []string) {
 // reviewing looks at domains again and again, and tells people what it finds.
 type reviewing struct {
 	scheduler *review.Scheduler // nil: nobody looks
+	alerting  *alerting
 	log       *slog.Logger
 	broken    error // why nobody looks, where somebody should
 }
 
-func newReviewing(s config.Settings, a *archive, p *publisher, now func() time.Time) *reviewing {
-	r := &reviewing{log: p.log}
+func newReviewing(s config.Settings, a *archive, p *publisher, t *alerting, now func() time.Time) *reviewing {
+	r := &reviewing{log: p.log, alerting: t}
 	if !s.Review.On || a == nil {
 		return r
 	}
-	l, err := newLooker(s, p.shown.Load, p.ledger, now)
+	l, err := newLooker(s, t.domain, p.ledger, now)
 	if err == nil {
 		r.scheduler, err = newScheduler(s.Review, l, a.looks, r.changed, p.log, now)
 	}
@@ -227,6 +213,7 @@ func (r *reviewing) changed(all []review.Changes) {
 			r.log.Warn("a finding", "domain", f.Domain, "code", f.Code, "subject", f.Subject, "severity", string(f.Severity))
 		}
 	}
+	r.alerting.found(all)
 }
 
 func (r *reviewing) amiss() []string {

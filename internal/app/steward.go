@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"mtasts-server/config"
+	"mtasts-server/internal/alert"
 	"mtasts-server/internal/ledger"
 	"mtasts-server/internal/lookup"
 	"mtasts-server/internal/reports"
@@ -182,16 +184,20 @@ type steward struct {
 	now      func() time.Time
 	wake     chan struct{} // has a value when there is something to attend to at once
 
+	raise func([]alert.Alert) // tells people
+
 	mu      sync.Mutex
 	trouble []string
+	steps   map[rollout.Step]int
+	alarms  map[string]map[string]bool // by domain: what people were told of
 }
 
 // newSteward returns a steward of what p publishes.
-func newSteward(settings config.Settings, a *archive, p *publisher, now func() time.Time) *steward {
+func newSteward(settings config.Settings, a *archive, p *publisher, raise func([]alert.Alert), now func() time.Time) *steward {
 	s := &steward{
 		judge: &judge{ledger: p.ledger, ttl: settings.DNS.TTL, now: now}, stager: p.stager, settings: settings.Rollout,
 		snapshot: p.shown.Load, look: p.look, resolver: lookup.New(settings.DNS.Resolvers, now), log: p.log, now: now,
-		wake: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), raise: raise, alarms: map[string]map[string]bool{},
 	}
 	if a != nil {
 		s.judge.reports, s.judge.looks = a.reports, a.looks
@@ -274,6 +280,26 @@ func (s *steward) tell(err error) {
 	if err != nil && !errors.Is(err, context.Canceled) {
 		s.trouble = append(s.trouble, "the evidence for the next steps of the rollout cannot be looked at; all policies stay as they are: "+err.Error())
 	}
+}
+
+var (
+	stepsDesc   = prometheus.NewDesc("mtasts_rollout_domains", "Domains by the step of the rollout that they stand on, as of the last hour.", []string{"step"}, nil)
+	guardedDesc = prometheus.NewDesc("mtasts_rollout_guarded_domains", "Domains that are not enforced as configured, as the evidence is not there.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (s *steward) Describe(ch chan<- *prometheus.Desc) { ch <- stepsDesc; ch <- guardedDesc }
+
+// Collect implements prometheus.Collector.
+func (s *steward) Collect(ch chan<- prometheus.Metric) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.steps != nil {
+		for _, step := range rollout.Steps() {
+			ch <- prometheus.MustNewConstMetric(stepsDesc, prometheus.GaugeValue, float64(s.steps[step]), string(step))
+		}
+	}
+	ch <- prometheus.MustNewConstMetric(guardedDesc, prometheus.GaugeValue, float64(len(s.stager.lacking())))
 }
 
 // amiss says what is not as it should be.
