@@ -18,6 +18,10 @@ const (
 	// wrong after it stops all others.
 	watchFor = 7 * 24 * time.Hour
 
+	// mendFor is how long what went wrong in that time stops them, if nobody mends it: one
+	// domain that is given up does not hold up all others for ever.
+	mendFor = 30 * 24 * time.Hour
+
 	// stopAt is from which share of fresh steps that went bad on no other is taken, in
 	// percent; one in a small cohort is enough.
 	stopAt = 2
@@ -136,12 +140,16 @@ type cohort struct {
 }
 
 func (c *cohort) see(x *judged) {
-	if stepped, ok := lastStep(x.facts); ok && c.now.Sub(stepped) < watchFor {
-		c.fresh++
-		if c.now.Sub(stepped) < 24*time.Hour {
+	if stepped, ok := lastStep(x.facts); ok {
+		age := c.now.Sub(stepped)
+		fresh := age < watchFor
+		if fresh {
+			c.fresh++
+		}
+		if age < 24*time.Hour {
 			c.today++
 		}
-		if len(x.verdict.Alarms) > 0 || failing(x.verdict) {
+		if fresh && (len(x.verdict.Alarms) > 0 || failing(x.verdict)) || age < mendFor && !x.broken.IsZero() && x.broken.Sub(stepped) < watchFor {
 			c.bad++
 			c.badOnes = append(c.badOnes, x.domain.Name)
 		}
@@ -184,7 +192,7 @@ func (c *cohort) stop() string {
 		return ""
 	}
 	names := c.badOnes[:min(5, len(c.badOnes))]
-	return fmt.Sprintf("of %d that took a step in the last %d days, %d have trouble now: %s", c.fresh, int(watchFor.Hours()/24), c.bad, strings.Join(names, ", "))
+	return fmt.Sprintf("%d that took a step have trouble since, beside %d steps in the last %d days: %s", c.bad, c.fresh, int(watchFor.Hours()/24), strings.Join(names, ", "))
 }
 
 // next are those that move on now: who waits for longest first.

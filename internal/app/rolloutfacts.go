@@ -64,6 +64,16 @@ func (e *evidence) check() rollout.Check {
 	return c
 }
 
+// broken is since when the first of the errors is there that are open; zero where none is.
+func (e *evidence) broken() (since time.Time) {
+	for _, f := range e.open {
+		if f.Severity == review.Error && f.Closed.IsZero() && (since.IsZero() || f.FirstSeen.Before(since)) {
+			since = f.FirstSeen
+		}
+	}
+	return since
+}
+
 // currentID is the id of what is served; "" for nothing.
 func currentID(versions []ledger.Version) string {
 	if n := len(versions); n > 0 && versions[n-1].Until.IsZero() {

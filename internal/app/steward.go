@@ -53,6 +53,7 @@ type judged struct {
 	facts   rollout.Facts
 	gates   rollout.Gates
 	verdict rollout.Verdict
+	broken  time.Time // since when the first error is open that senders would meet; zero: none is
 }
 
 // each judges domains, in no order.
@@ -70,7 +71,7 @@ func (j *judge) each(ctx context.Context, domains []*config.Domain, f func(*judg
 		if s, ok := states[d.Name]; ok {
 			e.state = &s
 		}
-		x := &judged{domain: d, facts: e.rolloutFacts()}
+		x := &judged{domain: d, facts: e.rolloutFacts(), broken: e.broken()}
 		if x.gates, err = gatesOf(d.Plan); err != nil {
 			return fmt.Errorf("rollout of %s: %w", d.Name, err)
 		}
