@@ -20,7 +20,7 @@ import (
 
 // alerting tells people of what the review and the rollout find.
 type alerting struct {
-	sender *alert.Sender                                // nil: nobody is told
+	sender *alert.Sender                               // nil: nobody is told
 	tell   func(context.Context, ...alert.Alert) error // nil likewise
 	domain func(name string) *config.Domain
 	ledger *ledger.Ledger
@@ -141,6 +141,14 @@ func (t *alerting) raise(alerts []alert.Alert) {
 	if err := t.tell(ctx, alerts...); err != nil {
 		t.log.Error("somebody should have been told, and cannot be", "alerts", len(alerts), "first", alerts[0].Domain+" "+alerts[0].Code, "err", err)
 	}
+}
+
+// open lists the keys that begin so of what people were told of, and is not over.
+func (t *alerting) open(ctx context.Context, beginning string) ([]string, error) {
+	if t.sender == nil {
+		return nil, nil
+	}
+	return t.sender.Open(ctx, beginning)
 }
 
 func findingKey(f review.Finding) string {

@@ -89,7 +89,10 @@ func New(o Options) (*App, error) {
 	if a.certs, err = certs.New(co); err != nil {
 		return nil, err
 	}
-	domains := &known{table: func() *policyserve.Table { return a.server.Table() }}
+	domains := &known{
+		table: func() *policyserve.Table { return a.server.Table() },
+		waits: func(domain string) bool { return a.publisher.stager.waits(domain) },
+	}
 	var broken error
 	if wantsArchive(s) {
 		if a.archive, broken = openArchive(s, domains.has, domains.byToken, a.log, o.Now); broken != nil {
@@ -120,7 +123,7 @@ func New(o Options) (*App, error) {
 		loader:    loader, ledger: book, server: a.server, certs: a.certs, log: a.log, level: level, now: o.Now,
 	}
 	a.alerting = newAlerting(s, a.archive, a.publisher, (&register{snapshot: a.publisher.shown.Load}).find, o.Now)
-	a.steward = newSteward(s, a.archive, a.publisher, a.alerting.raise, o.Now)
+	a.steward = newSteward(s, a.archive, a.publisher, a.alerting, o.Now)
 	a.reviewing = newReviewing(s, a.archive, a.publisher, a.alerting, o.Now)
 	a.watcher = config.NewWatcher(pollEvery, a.log)
 	a.reading = &errand{name: "reading the configuration, or the ledger"}

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -43,18 +44,22 @@ func (s *steward) pace(ctx context.Context) {
 	c := &cohort{now: s.now(), quota: max(1, auto*s.settings.Percent/100)}
 	steps := map[rollout.Step]int{}
 	var alarms []alert.Alert
-	err := s.judge.each(ctx, snap.Domains, func(x *judged) error {
-		steps[x.verdict.Step]++
-		alarms = append(alarms, s.alarmsOf(x)...)
-		if walksAlone(x.domain) {
-			c.see(x)
-		}
-		return nil
-	})
+	err := s.recall(ctx)
+	if err == nil {
+		err = s.judge.each(ctx, snap.Domains, func(x *judged) error {
+			steps[x.verdict.Step]++
+			alarms = append(alarms, s.alarmsOf(x)...)
+			if walksAlone(x.domain) {
+				c.see(x)
+			}
+			return nil
+		})
+	}
 	s.tell(err)
 	if err != nil {
 		return
 	}
+	alarms = append(alarms, s.left(byName(snap, s.alarmed()))...)
 	s.mu.Lock()
 	s.steps = steps
 	s.mu.Unlock()
@@ -93,15 +98,74 @@ func (s *steward) alarmsOf(x *judged) []alert.Alert {
 	var list []alert.Alert
 	now := map[string]bool{}
 	for _, a := range x.verdict.Alarms {
+		if a.Code == rollout.GateCheck { // each finding of it is told of by itself, unless it is silenced
+			continue
+		}
 		now[a.Code] = true
-		list = append(list, alert.Alert{
-			Key: "rollout/" + x.domain.Name + "/" + a.Code, Domain: x.domain.Name, Code: a.Code, Severity: alert.Error, Title: a.Text, Text: a.Text,
+		one := alert.Alert{
+			Key: alarmKey(x.domain.Name, a.Code), Domain: x.domain.Name, Code: a.Code, Severity: alert.Error, Title: a.Text, Text: a.Text,
 			Urgent: x.verdict.Step == rollout.EnforceShort || x.verdict.Step == rollout.EnforceLong, Owner: x.domain.Owners.Policy,
 			Fix: "run: mtasts-server rollout " + x.domain.Name + ", and mtasts-server reports summary " + x.domain.Name,
-		})
+		}
+		if a.Code == rollout.GateMXAllowed && x.gates.Followed(x.facts, s.now()) { // as plan-mx has it
+			one.Severity, one.Urgent = alert.Warning, false
+		}
+		list = append(list, one)
 	}
 	for _, code := range s.told(x.domain.Name, now) {
-		list = append(list, alert.Alert{Key: "rollout/" + x.domain.Name + "/" + code, Domain: x.domain.Name, Code: code, Closed: true})
+		list = append(list, alert.Alert{Key: alarmKey(x.domain.Name, code), Domain: x.domain.Name, Code: code, Closed: true})
+	}
+	return list
+}
+
+const alarmKeys = "rollout/" // before the domain and the code
+
+func alarmKey(domain, code string) string { return alarmKeys + domain + "/" + code }
+
+// recall finds out what people were told of before this process began.
+func (s *steward) recall(ctx context.Context) error {
+	s.mu.Lock()
+	known := s.alarms != nil
+	s.mu.Unlock()
+	if known {
+		return nil
+	}
+	keys, err := s.open(ctx, alarmKeys)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.alarms = map[string]map[string]bool{}
+	for _, key := range keys {
+		domain, code, ok := strings.Cut(strings.TrimPrefix(key, alarmKeys), "/")
+		if !ok {
+			continue // of the rollout itself
+		}
+		if s.alarms[domain] == nil {
+			s.alarms[domain] = map[string]bool{}
+		}
+		s.alarms[domain][code] = true
+	}
+	return nil
+}
+
+// alarmed are the domains that people were told of.
+func (s *steward) alarmed() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.alarms))
+}
+
+// left ends the alarms of domains that are not configured any more.
+func (s *steward) left(known map[string]*config.Domain) (list []alert.Alert) {
+	for _, domain := range slices.Sorted(maps.Keys(known)) {
+		if known[domain] != nil {
+			continue
+		}
+		for _, code := range s.told(domain, nil) {
+			list = append(list, alert.Alert{Key: alarmKey(domain, code), Domain: domain, Code: code, Closed: true})
+		}
 	}
 	return list
 }

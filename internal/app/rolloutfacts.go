@@ -23,11 +23,13 @@ type evidence struct {
 	open      []review.Finding
 	care      *config.Care
 	recordTTL time.Duration
+
+	reportsSince time.Time
 }
 
 // rolloutFacts puts evidence in the words of the rules.
 func (e *evidence) rolloutFacts() rollout.Facts {
-	f := rollout.Facts{HeldUntil: e.heldUntil, RecordTTL: e.recordTTL}
+	f := rollout.Facts{HeldUntil: e.heldUntil, RecordTTL: e.recordTTL, ReportsSince: e.reportsSince}
 	for _, v := range e.versions {
 		if p, err := mtasts.Parse(v.Body); err == nil {
 			f.Versions = append(f.Versions, rollout.Version{

@@ -203,6 +203,13 @@ func (s *stager) lacking() map[string]string {
 	return maps.Clone(s.guarded)
 }
 
+// waits reports whether domain waits for DNS to say what was served of it.
+func (s *stager) waits(domain string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unknown[domain]
+}
+
 // waiting returns how many domains wait for DNS to say what was served of them.
 func (s *stager) waiting() int {
 	s.mu.Lock()

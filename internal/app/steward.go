@@ -63,11 +63,16 @@ func (j *judge) each(ctx context.Context, domains []*config.Domain, f func(*judg
 	if err != nil {
 		return err
 	}
+	since, err := j.reportsSince(ctx, now)
+	if err != nil {
+		return err
+	}
 	one := func(d *config.Domain, facts *reports.Facts) error {
 		e := &evidence{versions: j.ledger.Versions(d.Name), facts: facts, open: open[d.Name], care: d.Care, recordTTL: j.ttl}
 		if entry, ok := j.ledger.Lookup(d.Name); ok {
 			e.heldUntil = entry.HeldUntil
 		}
+		e.reportsSince = since
 		if s, ok := states[d.Name]; ok {
 			e.state = &s
 		}
@@ -100,6 +105,18 @@ func (j *judge) each(ctx context.Context, domains []*config.Domain, f func(*judg
 		}
 	}
 	return nil
+}
+
+// reportsSince is since when reports are kept; now where there are none yet.
+func (j *judge) reportsSince(ctx context.Context, now time.Time) (time.Time, error) {
+	if j.reports == nil {
+		return now, nil
+	}
+	since, err := j.reports.Since(ctx)
+	if since.IsZero() {
+		since = now
+	}
+	return since, err
 }
 
 // stream reads the sums of all domains, one after the other.
@@ -185,20 +202,21 @@ type steward struct {
 	now      func() time.Time
 	wake     chan struct{} // has a value when there is something to attend to at once
 
-	raise func([]alert.Alert) // tells people
+	raise func([]alert.Alert)                                           // tells people
+	open  func(ctx context.Context, beginning string) ([]string, error) // of what they were told, before a restart too
 
 	mu      sync.Mutex
 	trouble []string
 	steps   map[rollout.Step]int
-	alarms  map[string]map[string]bool // by domain: what people were told of
+	alarms  map[string]map[string]bool // by domain: what people were told of; nil: not known yet
 }
 
 // newSteward returns a steward of what p publishes.
-func newSteward(settings config.Settings, a *archive, p *publisher, raise func([]alert.Alert), now func() time.Time) *steward {
+func newSteward(settings config.Settings, a *archive, p *publisher, t *alerting, now func() time.Time) *steward {
 	s := &steward{
 		judge: &judge{ledger: p.ledger, ttl: settings.DNS.TTL, now: now}, stager: p.stager, settings: settings.Rollout,
 		snapshot: p.shown.Load, look: p.look, resolver: lookup.New(settings.DNS.Resolvers, now), log: p.log, now: now,
-		wake: make(chan struct{}, 1), raise: raise, alarms: map[string]map[string]bool{},
+		wake: make(chan struct{}, 1), raise: t.raise, open: t.open,
 	}
 	if a != nil {
 		s.judge.reports, s.judge.looks = a.reports, a.looks

@@ -114,6 +114,7 @@ func (y *year) restart() {
 	y.app, err = New(Options{ConfigFile: "main.toml", Stdout: &y.log, Stderr: &y.log, Now: now})
 	y.check(err)
 	y.app.alerting.tell = y.tell
+	y.app.steward.open = y.kept
 	y.app.steward.resolver = lookup.Over(y.answer, now)
 }
 
@@ -145,9 +146,22 @@ func (y *year) tell(_ context.Context, alerts ...alert.Alert) error {
 		case !y.open[a.Key]:
 			y.open[a.Key] = true
 			y.alerts[a.Domain]++
+			if r := y.byName[a.Domain]; r != nil && os.Getenv("YEAR_DEBUG") != "" {
+				y.t.Logf("day %d %s %s %s: %s", y.day, r.kind.name, a.Domain, a.Code, a.Text)
+			}
 		}
 	}
 	return nil
+}
+
+// kept are the keys that begin so of what people were told of.
+func (y *year) kept(_ context.Context, beginning string) (keys []string, err error) {
+	for key := range y.open {
+		if strings.HasPrefix(key, beginning) {
+			keys = append(keys, key)
+		}
+	}
+	return keys, nil
 }
 
 // live is one day.

@@ -18,9 +18,9 @@ type kind struct {
 	spread int // their tables appear within so many days
 	first  int // from this one on
 	end    string
-	begin  func(*resident)           // nil: testing, by hand
-	live   func(*year, *resident)    // each morning
-	attack func(*year, *resident)    // what is forged that day
+	begin  func(*resident)        // nil: testing, by hand
+	live   func(*year, *resident) // each morning
+	attack func(*year, *resident) // what is forged that day
 }
 
 const (
@@ -63,7 +63,7 @@ func cast() []*kind {
 		{name: "hand, impatient", count: 150, spread: 150, end: "enforce 30d", live: impatient},
 		{name: "hand, stays in testing", count: 10, spread: 100, end: "testing 1d"},
 		{name: "auto", count: 250, spread: 150, end: "enforce 30d", begin: auto},
-		{name: "auto, goal is a low rung", count: 20, spread: 100, end: "enforce 7d", begin: func(r *resident) { auto(r); r.maxAge = "7d" }},
+		{name: "auto, goal is a low rung", count: 20, spread: 100, end: "enforce 1w", begin: func(r *resident) { auto(r); r.maxAge = "7d" }},
 		{name: "auto, mail twice a week, own gates", count: 60, spread: 120, end: "enforce 30d", begin: func(r *resident) { auto(r); r.every, r.windows = 2, 28 }},
 		{name: "auto, mail twice a week, advised gates", count: 30, spread: 100, end: "testing 1d", begin: func(r *resident) { auto(r); r.every = 2 }},
 		{name: "auto, reporters go silent in testing", count: 30, spread: 150, end: "testing 1d", begin: auto, live: func(_ *year, r *resident) { r.silent = r.age > 9 }},

@@ -20,6 +20,11 @@ func (y *year) wantEnds() {
 			y.t.Errorf("%s (%s) ended with %s, want %s", r.name, r.kind.name, got, r.kind.end)
 		}
 	}
+	for key := range y.open { // what is mended is told of as well, over every restart
+		if r := y.byName[strings.Split(key, "/")[1]]; r == nil || !r.silent {
+			y.t.Errorf("the alert %q is open still", key)
+		}
+	}
 }
 
 // wantTable compares the table of outcomes with the one that is kept.

@@ -155,7 +155,8 @@ var yearReporters = []string{"big.example", "large.example"}
 // report returns the reports of a day on r, and notes them for the oracle.
 func (r *resident) reports(date, now time.Time) (list []*reports.Arrival) {
 	w := r.yesterday
-	if w.body == nil {
+	p, err := mtasts.Parse(w.body)
+	if err != nil || p.Mode == mtasts.ModeNone {
 		return nil
 	}
 	put := func(from string, ok, failed int, result string) {
@@ -174,8 +175,7 @@ func (r *resident) reports(date, now time.Time) (list []*reports.Arrival) {
 		return list
 	}
 	result, failed := w.trouble, 0
-	p, err := mtasts.Parse(w.body)
-	if err == nil && p.Mode != mtasts.ModeNone && len(refusedBy(p.MX, w.hosts)) > 0 {
+	if len(refusedBy(p.MX, w.hosts)) > 0 {
 		result = "validation-failure"
 	}
 	if result != "" {

@@ -3,6 +3,7 @@ package reports
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -55,6 +56,22 @@ func (s *Store) Facts(ctx context.Context, domain string, first, last time.Time)
 		return nil
 	})
 	return facts, err
+}
+
+// Since is when the first report came that is kept still; zero where there is none. Before
+// that nobody can tell whether senders were silent: the database is new, or was lost.
+func (s *Store) Since(ctx context.Context) (time.Time, error) {
+	if err := s.Prepare(ctx); err != nil {
+		return time.Time{}, err
+	}
+	var at int64
+	switch err := s.db.QueryRowContext(ctx, "SELECT received FROM reports ORDER BY id LIMIT 1").Scan(&at); {
+	case errors.Is(err, sql.ErrNoRows):
+		return time.Time{}, nil
+	case err != nil:
+		return time.Time{}, fmt.Errorf("reports: %w", err)
+	}
+	return time.Unix(at, 0).UTC(), nil
 }
 
 func startOf(day int64) time.Time { return time.Unix(day*86400, 0).UTC() }
