@@ -119,7 +119,7 @@ func New(o Options) (*App, error) {
 		announcer: a.announcer,
 		copying:   errand{name: "keeping a copy of the main file"},
 		further:   slices.Collect(maps.Keys(a.reporting.hosts())),
-		stager:    newStager(s.Rollout.Guard, book.Len() == 0, o.Now),
+		stager:    newStager(s.Rollout.Guard, book.Len() == 0 || len(book.Damage()) > 0, o.Now),
 		loader:    loader, ledger: book, server: a.server, certs: a.certs, log: a.log, level: level, now: o.Now,
 	}
 	a.alerting = newAlerting(s, a.archive, a.publisher, (&register{snapshot: a.publisher.shown.Load}).find, o.Now)

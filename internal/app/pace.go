@@ -79,7 +79,7 @@ func (s *steward) pace(ctx context.Context) {
 	for _, x := range c.next() {
 		next := x.verdict.Next
 		s.log.Info("a domain takes its next step", "domain", x.domain.Name, "from", string(x.verdict.Step), "mode", string(next.Mode), "max_age", next.MaxAge.String())
-		moved = s.stager.grant(x.domain.Name, goalOr(x, stage{next.Mode, next.MaxAge})) || moved
+		moved = s.stager.grant(x.domain.Name, x.id, goalOr(x, stage{next.Mode, next.MaxAge})) || moved
 	}
 	if moved {
 		s.look()

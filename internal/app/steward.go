@@ -53,6 +53,7 @@ type judged struct {
 	facts   rollout.Facts
 	gates   rollout.Gates
 	verdict rollout.Verdict
+	id      string    // of the policy that is served
 	broken  time.Time // since when the first error is open that senders would meet; zero: none is
 }
 
@@ -76,7 +77,7 @@ func (j *judge) each(ctx context.Context, domains []*config.Domain, f func(*judg
 		if s, ok := states[d.Name]; ok {
 			e.state = &s
 		}
-		x := &judged{domain: d, facts: e.rolloutFacts(), broken: e.broken()}
+		x := &judged{domain: d, facts: e.rolloutFacts(), id: currentID(e.versions), broken: e.broken()}
 		if x.gates, err = gatesOf(d.Plan); err != nil {
 			return fmt.Errorf("rollout of %s: %w", d.Name, err)
 		}
@@ -266,7 +267,7 @@ func (s *steward) attend(ctx context.Context) {
 			s.stager.lack(x.domain.Name, lacking(x.verdict))
 		default:
 			s.log.Info("the evidence for enforce is there", "domain", x.domain.Name)
-			changed = s.stager.grant(x.domain.Name, stage{mtasts.ModeEnforce, time.Duration(goal.MaxAge) * time.Second}) || changed
+			changed = s.stager.grant(x.domain.Name, x.id, stage{mtasts.ModeEnforce, time.Duration(goal.MaxAge) * time.Second}) || changed
 		}
 		return nil
 	})
@@ -399,9 +400,10 @@ func (s *steward) announced(ctx context.Context, d *config.Domain) (stage, error
 	}
 	policy := d.Policy()
 	gates, _ := gatesOf(d.Plan)
-	stages := []stage{{policy.Mode, time.Duration(policy.MaxAge) * time.Second}, firstStage}
+	age := time.Duration(policy.MaxAge) * time.Second
+	stages := []stage{{policy.Mode, age}, firstStage, {mtasts.ModeTesting, age}}
 	for _, r := range gates.Ladder {
-		stages = append(stages, stage{mtasts.ModeEnforce, r.MaxAge})
+		stages = append(stages, stage{mtasts.ModeEnforce, r.MaxAge}, stage{mtasts.ModeTesting, r.MaxAge})
 	}
 	for _, x := range stages {
 		if variant(d, policy, x).ID == record.ID {
@@ -409,5 +411,5 @@ func (s *steward) announced(ctx context.Context, d *config.Domain) (stage, error
 		}
 	}
 	// Another policy was announced, and nobody knows how strict it was.
-	return stage{policy.Mode, time.Duration(policy.MaxAge) * time.Second}, nil
+	return stage{policy.Mode, age}, nil
 }

@@ -116,6 +116,7 @@ func (y *year) restart() {
 	y.app.alerting.tell = y.tell
 	y.app.steward.open = y.kept
 	y.app.steward.resolver = lookup.Over(y.answer, now)
+	y.app.publisher.look()
 }
 
 // answer is the world's DNS.
