@@ -17,7 +17,7 @@ func newHousehold(t *testing.T, guard string) *year {
 	t.Chdir(t.TempDir())
 	y := &year{
 		t: t, byName: map[string]*resident{}, records: map[string]string{}, open: map[string]bool{},
-		alerts: map[string]int{}, stepped: map[int]int{}, clock: time.Date(2027, 1, 1, 6, 0, 0, 0, time.UTC),
+		alerts: map[string]int{}, urgent: map[string]int{}, stepped: map[int]int{}, clock: time.Date(2027, 1, 1, 6, 0, 0, 0, time.UTC),
 	}
 	y.put("main.toml", "policies = [\"policies/*.toml\"]\nstate = \"state\"\n[certificates]\nsource = \"local\"\n[review]\n[rollout]\nguard = \""+guard+"\"\n")
 	y.check(os.Mkdir("policies", 0o750))
@@ -152,6 +152,12 @@ func TestGuard(t *testing.T) {
 						if why := y.app.publisher.stager.lacking()[x.name]; why == "" {
 							t.Errorf("%s: nobody says what is missing", x.name)
 						}
+					}
+				}
+				for _, x := range all {
+					want := guard == "warn" && evidence == silent && x.before == "testing" && x.word != "valid"
+					if said := strings.Contains(y.log.String(), "without its evidence\" domain="+x.name); said != want {
+						t.Errorf("%s: the log tells of an edit without evidence: %t, want %t", x.name, said, want)
 					}
 				}
 				if trouble := strings.Join(y.app.steward.amiss(), "\n"); strings.Contains(trouble, "cannot be looked at") != (evidence == gone) {
@@ -433,4 +439,3 @@ func TestNoAlarmOfSilenceBeforeReportsAreKept(t *testing.T) {
 		t.Errorf("alarms: %v, want one of silence; %s is not silent", y.open, other.name)
 	}
 }
-

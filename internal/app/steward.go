@@ -45,6 +45,7 @@ type judge struct {
 	looks   *review.Store  // nil: nobody looks
 	ttl     time.Duration  // of records
 	now     func() time.Time
+	before  bool // the policy that is served: as it stood before the last edit
 }
 
 // judged is a domain with its verdict.
@@ -69,7 +70,7 @@ func (j *judge) each(ctx context.Context, domains []*config.Domain, f func(*judg
 		return err
 	}
 	one := func(d *config.Domain, facts *reports.Facts) error {
-		e := &evidence{versions: j.ledger.Versions(d.Name), facts: facts, open: open[d.Name], care: d.Care, recordTTL: j.ttl}
+		e := &evidence{versions: j.versions(d.Name), facts: facts, open: open[d.Name], care: d.Care, recordTTL: j.ttl}
 		if entry, ok := j.ledger.Lookup(d.Name); ok {
 			e.heldUntil = entry.HeldUntil
 		}
@@ -106,6 +107,16 @@ func (j *judge) each(ctx context.Context, domains []*config.Domain, f func(*judg
 		}
 	}
 	return nil
+}
+
+// versions are the policies that were served of domain.
+func (j *judge) versions(domain string) []ledger.Version {
+	all := j.ledger.Versions(domain)
+	if n := len(all); j.before && n > 1 {
+		all = all[:n-1]
+		all[n-2].Until = time.Time{}
+	}
+	return all
 }
 
 // reportsSince is since when reports are kept; now where there are none yet.
@@ -272,7 +283,9 @@ func (s *steward) attend(ctx context.Context) {
 		return nil
 	})
 	if err == nil && s.judge.reports != nil { // else nobody collects evidence, and knows that
-		err = s.judge.each(ctx, pick(known, edits), s.warn)
+		before := *s.judge
+		before.before = true
+		err = before.each(ctx, pick(known, edits), s.warn)
 	}
 	s.tell(err)
 	if changed || s.stager.hasChanged() {
@@ -280,14 +293,10 @@ func (s *steward) attend(ctx context.Context) {
 	}
 }
 
-// warn tells of an edit to enforce that went through without its evidence.
+// warn tells of an edit to enforce that went through without its evidence. x is as it stood
+// before it.
 func (s *steward) warn(x *judged) error {
-	before := x.facts
-	if n := len(before.Versions); n > 1 { // as it stood before the edit
-		before.Versions = slices.Clone(before.Versions[:n-1])
-		before.Versions[n-2].Until = time.Time{}
-	}
-	if v := x.gates.Judge(before, s.now()); !v.Ready && v.Step == rollout.Testing {
+	if v := x.verdict; !v.Ready && v.Step == rollout.Testing {
 		s.log.Warn("a policy enforces without its evidence", "domain", x.domain.Name, "missing", lacking(v))
 	}
 	return nil

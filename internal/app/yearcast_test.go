@@ -121,7 +121,8 @@ func withdraw(y *year, r *resident) {
 
 // moveRight changes MX hosts as plan-mx says.
 func moveRight(y *year, r *resident) {
-	if r.age == 150 {
+	if r.age >= 150 && !r.planned && r.now().body != nil { // not on the day that the ledger is lost
+		r.planned = true
 		y.plan(r, "mx.new."+r.name)
 	}
 	for len(r.stages) > 0 && !y.clock.Before(r.stages[0].at) {

@@ -46,11 +46,11 @@ func (y *year) wantTable(name string) {
 func (y *year) table() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "kind of domain\tcount\tends with\tdays to enforce: least\tmedian\tmost\talerts")
+	fmt.Fprintln(w, "kind of domain\tcount\tends with\tdays to enforce: least\tmedian\tmost\talerts\turgent")
 	for _, k := range cast() {
 		ends := map[string]int{}
 		var days []int
-		count, alerts := 0, 0
+		count, alerts, urgent := 0, 0, 0
 		for _, r := range y.residents {
 			if r.kind.name != k.name {
 				continue
@@ -58,6 +58,7 @@ func (y *year) table() string {
 			count++
 			ends[r.end()]++
 			alerts += y.alerts[r.name]
+			urgent += y.urgent[r.name]
 			if r.enforced >= 0 {
 				days = append(days, r.enforced)
 			}
@@ -75,7 +76,7 @@ func (y *year) table() string {
 			slices.Sort(days)
 			least, median, most = fmt.Sprint(days[0]), fmt.Sprint(days[len(days)/2]), fmt.Sprint(days[len(days)-1])
 		}
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\t%d\n", k.name, count, strings.Join(where, ", "), least, median, most, alerts)
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\t%d\t%d\n", k.name, count, strings.Join(where, ", "), least, median, most, alerts, urgent)
 	}
 	w.Flush()
 	fmt.Fprintf(&b, "\nalerts on the server: %d; days on which the rollout stood still: %s\n", y.alerts[""], ranges(y.stopped))

@@ -38,6 +38,7 @@ type resident struct {
 	silent     bool   // no reporter sends anything
 	every      int    // it has mail on each such day
 	forged     []forgery
+	planned    bool   // it has a plan for its MX hosts
 	stages     []move // of a change of MX hosts
 	resolved   time.Time
 
@@ -46,7 +47,6 @@ type resident struct {
 	raw       []event // reports that are kept
 	yesterday world
 	enforced  int // days that it took to enforce; -1: never
-	alerts    int
 }
 
 // forgery is what an attacker sends of a resident each day.
@@ -188,7 +188,7 @@ func (r *resident) reports(date, now time.Time) (list []*reports.Arrival) {
 // hasMail: who has arrived reports seldom here, only to keep the test quick.
 func (r *resident) hasMail() bool {
 	if r.every == 0 && r.arrived() {
-		return r.age%4 == 0
+		return r.age%6 == 0
 	}
 	if r.every == 0 {
 		return r.age%3 != 0
