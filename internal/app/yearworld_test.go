@@ -117,8 +117,6 @@ func (r *resident) now() era {
 	return r.eras[len(r.eras)-1]
 }
 
-func (r *resident) enforces() bool { return r.now().mode == mtasts.ModeEnforce }
-
 // arrived reports whether what is served is all that the table says.
 func (r *resident) arrived() bool {
 	return r.mode != "testing" && string(r.now().mode) == r.mode && inUnits(r.now().age) == inUnits(r.goal())
