@@ -129,6 +129,26 @@ func (t *alerting) found(all []review.Changes) {
 	t.raise(alerts)
 }
 
+// moved tells of domains whose MX hosts are others than the last time.
+func (t *alerting) moved(all []review.Changes) {
+	var alerts []alert.Alert
+	for _, c := range all {
+		if !c.MX {
+			continue
+		}
+		a := alert.Alert{
+			Key: "mx/" + c.Domain + "/" + c.At.UTC().Format(time.RFC3339), Domain: c.Domain, Code: "mx-changed", Severity: alert.Warning,
+			Title: "the MX hosts are others than before", Text: "the MX records in DNS name other hosts than at the last look", At: c.At,
+			Fix: "if that was not meant, find out who changed them; if it was, see whether the policy allows all of them: mtasts-server verify " + c.Domain,
+		}
+		if d := t.domain(c.Domain); d != nil {
+			a.Owner = d.Owners.MX
+		}
+		alerts = append(alerts, a)
+	}
+	t.raise(alerts)
+}
+
 func (t *alerting) raise(alerts []alert.Alert) {
 	if t.sender == nil || len(alerts) == 0 {
 		return
