@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -115,11 +116,10 @@ func (t *alerting) found(all []review.Changes) {
 	}
 	var alerts []alert.Alert
 	for _, c := range all {
-		for _, list := range [][]review.Finding{c.Confirmed, c.Worsened} {
-			for _, f := range list {
-				if d := t.domain(f.Domain); d == nil || !silenced(d, f, t.now()) {
-					alerts = append(alerts, t.alertOf(f, d))
-				}
+		d := t.domain(c.Domain)
+		for _, f := range slices.Concat(c.Confirmed, c.Worsened) {
+			if d == nil || review.NewSilencer(silencesOf(d), t.now()).Of(f) == nil {
+				alerts = append(alerts, t.alertOf(f, d))
 			}
 		}
 		for _, f := range c.Closed {
@@ -193,19 +193,6 @@ func ownerName(o config.Owners, kind review.Owner) string {
 		return o.DNS
 	}
 	return o.MX
-}
-
-// silenced reports whether somebody said that a finding is not to be told of for now.
-func silenced(d *config.Domain, f review.Finding, now time.Time) bool {
-	if d.Care == nil {
-		return false
-	}
-	for _, s := range d.Care.Silences {
-		if (s.Code == "" || s.Code == f.Code) && (s.Subject == "" || s.Subject == f.Subject) && now.Before(s.Until) {
-			return true
-		}
-	}
-	return false
 }
 
 func (t *alerting) amiss() []string {

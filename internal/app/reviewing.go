@@ -60,14 +60,12 @@ func newLooker(s config.Settings, domain func(string) *config.Domain, book *ledg
 			return nil, fmt.Errorf("review.roots: %q holds no certificate", s.Review.Roots)
 		}
 	}
-	co, err := certsOptions(s)
-	if err != nil {
-		return nil, err
-	}
-	co.Now = now
-	cas, err := certs.NewInspector(co)
-	if err != nil {
-		return nil, err
+	var cas *certs.Inspector
+	if co, err := certsOptions(s); err == nil { // else /readyz tells of it, and no CA is asked anyway
+		co.Now = now
+		if cas, err = certs.NewInspector(co); err != nil {
+			return nil, err
+		}
 	}
 	checker, err := sendercheck.New(o)
 	return &looker{cas: cas, checker: checker, settings: s, domain: domain, ledger: book, now: now}, err
