@@ -49,8 +49,7 @@ func (m *Mail) send(ctx context.Context, msg *Message, to string) error {
 }
 
 func (m *Mail) session(ctx context.Context, msg *Message, to string) error {
-	dialer := net.Dialer{Timeout: dialFor}
-	raw, err := dialer.DialContext(ctx, "tcp", m.o.Server)
+	raw, err := m.dial(ctx, "tcp", m.o.Server)
 	if err != nil {
 		return fmt.Errorf("it cannot be reached: %w", err)
 	}
