@@ -76,10 +76,15 @@ func (d *desk) check(err error) {
 
 func (d *desk) restart() {
 	d.t.Helper()
+	d.restartOnly()
+	d.check(d.sender.Step(d.t.Context()))
+}
+
+func (d *desk) restartOnly() {
+	d.t.Helper()
 	var err error
 	d.sender, err = alert.New(d.o)
 	d.check(err)
-	d.check(d.sender.Step(d.t.Context()))
 }
 
 func (d *desk) serve(w http.ResponseWriter, r *http.Request) {
