@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -41,6 +42,8 @@ type Options struct {
 type DB struct {
 	*sql.DB
 	postgres bool
+	path     string      // of the file, where it is embedded
+	file     fs.FileInfo // what was opened there
 }
 
 // Open prepares the use of a database. It does not wait for a shared one: whether that
@@ -60,7 +63,7 @@ func Open(o Options) (*DB, error) {
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
 	db.SetConnMaxLifetime(time.Hour) // behind a name that leads elsewhere one day
-	return &DB{db, true}, nil
+	return &DB{DB: db, postgres: true}, nil
 }
 
 func openFile(file string) (*DB, error) {
@@ -72,7 +75,11 @@ func openFile(file string) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("database: %w", err)
 	}
+	fi, err := f.Stat()
 	f.Close()
+	if err != nil {
+		return nil, fmt.Errorf("database: %w", err)
+	}
 	q := url.Values{"_txlock": {"immediate"}, "_pragma": {
 		"busy_timeout(" + strconv.FormatInt(busyFor.Milliseconds(), 10) + ")",
 		"journal_mode(WAL)",
@@ -86,7 +93,7 @@ func openFile(file string) (*DB, error) {
 	}
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(2)
-	return &DB{db, false}, nil
+	return &DB{DB: db, path: file, file: fi}, nil
 }
 
 // Postgres reports whether it is a shared PostgreSQL.
@@ -114,6 +121,9 @@ func (db *DB) SQL(statement string) string {
 // Write has f make changes that are all made, or none. Several processes may do so at a
 // time; they wait for each other where they must.
 func (db *DB) Write(ctx context.Context, f func(*sql.Tx) error) error {
+	if err := db.replaced(); err != nil {
+		return err
+	}
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("database: %w", err)
@@ -124,6 +134,21 @@ func (db *DB) Write(ctx context.Context, f func(*sql.Tx) error) error {
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("database: %w", err)
+	}
+	return db.replaced()
+}
+
+// replaced returns an error where the file is gone, or another one stands in its place:
+// what is written then would be in a file that nobody finds again.
+func (db *DB) replaced() error {
+	if db.postgres {
+		return nil
+	}
+	switch fi, err := os.Stat(db.path); {
+	case err != nil:
+		return fmt.Errorf("database: it was removed while in use: %w", err)
+	case !os.SameFile(fi, db.file):
+		return fmt.Errorf("database: %q was replaced while in use: start the server anew", db.path)
 	}
 	return nil
 }

@@ -128,6 +128,40 @@ func TestWrite(t *testing.T) {
 	})
 }
 
+// What is written to a file that was removed, or that another one stands in the place of,
+// would be lost without a word.
+func TestFileReplaced(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "things.db")
+	db := open(t, database.Options{File: file})
+	if err := db.Migrate(t.Context(), "things", steps); err != nil {
+		t.Fatal(err)
+	}
+	add := func(db *database.DB) error {
+		return db.Write(t.Context(), func(tx *sql.Tx) error {
+			_, err := tx.Exec("INSERT INTO sums (name, n) VALUES ('x', 1) ON CONFLICT (name) DO UPDATE SET n = n + 1")
+			return err
+		})
+	}
+	if err := add(db); err != nil {
+		t.Fatal(err)
+	}
+	for old, now := range map[string]string{file: file + ".old", file + "-wal": file + ".old-wal", file + "-shm": file + ".old-shm"} {
+		if err := os.Rename(old, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := add(db); err == nil || !strings.Contains(err.Error(), "removed while in use") {
+		t.Errorf("error %v", err)
+	}
+	other := open(t, database.Options{File: file})
+	if err := add(db); err == nil || !strings.Contains(err.Error(), "replaced while in use") {
+		t.Errorf("error %v", err)
+	}
+	if err := errors.Join(other.Migrate(t.Context(), "things", steps), add(other)); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestFileIsPrivate(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "a directory?", "reports%41.db")
 	db := open(t, database.Options{File: file})

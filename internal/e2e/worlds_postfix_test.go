@@ -53,6 +53,36 @@ type postfixHost struct {
 // startPostfix starts Postfix, with a service for each host.
 func startPostfix(t *testing.T, hosts []postfixHost) {
 	t.Helper()
+	dir := postfixDir(t)
+	master := ""
+	for i, h := range hosts {
+		cert := filepath.Join(dir, fmt.Sprintf("cert%d.pem", i))
+		text, err := certPEM(h.cert)
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeZone(t, cert, text)
+		master += fmt.Sprintf("%s inet n - n - - smtpd -o smtpd_tls_cert_file=%s", net.JoinHostPort(h.addr, "25"), cert)
+		for _, o := range h.options {
+			master += " -o " + o
+		}
+		master += "\n"
+	}
+	runPostfix(t, dir, fmt.Sprintf(postfixMain, dir), master+strings.TrimPrefix(postfixServices, "\n"))
+	for _, h := range hosts {
+		eventually(t, "Postfix takes connections at "+h.addr, func() error {
+			conn, err := net.Dial("tcp", net.JoinHostPort(h.addr, "25"))
+			if err == nil {
+				conn.Close()
+			}
+			return err
+		})
+	}
+}
+
+// postfixDir is a directory for a Postfix. Its log will be queue/log in it.
+func postfixDir(t *testing.T) string {
+	t.Helper()
 	dir := t.TempDir()
 	must := func(err error) {
 		t.Helper()
@@ -61,7 +91,6 @@ func startPostfix(t *testing.T, hosts []postfixHost) {
 		}
 	}
 	must(os.Chmod(filepath.Dir(dir), 0o755)) // Postfix is not root for long
-	write := func(name, text string) { must(os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644)) }
 	for _, sub := range []string{"etc", "queue", "data"} {
 		must(os.Mkdir(filepath.Join(dir, sub), 0o755))
 	}
@@ -72,21 +101,15 @@ func startPostfix(t *testing.T, hosts []postfixHost) {
 	uid, err := strconv.Atoi(owner.Uid)
 	must(err)
 	must(os.Chown(filepath.Join(dir, "data"), uid, -1))
-	master := ""
-	for i, h := range hosts {
-		cert := fmt.Sprintf("cert%d.pem", i)
-		text, err := certPEM(h.cert)
-		must(err)
-		write(cert, text)
-		master += fmt.Sprintf("%s inet n - n - - smtpd -o smtpd_tls_cert_file=%s", net.JoinHostPort(h.addr, "25"), filepath.Join(dir, cert))
-		for _, o := range h.options {
-			master += " -o " + o
-		}
-		master += "\n"
-	}
-	write("etc/main.cf", fmt.Sprintf(postfixMain, dir))
-	write("etc/master.cf", master+strings.TrimPrefix(postfixServices, "\n"))
+	return dir
+}
+
+// runPostfix runs it until the end of the test, with its two configuration files.
+func runPostfix(t *testing.T, dir, main, master string) {
+	t.Helper()
 	etc := filepath.Join(dir, "etc")
+	writeZone(t, filepath.Join(etc, "main.cf"), main)
+	writeZone(t, filepath.Join(etc, "master.cf"), master)
 	if out, err := exec.Command("postfix", "-c", etc, "check").CombinedOutput(); err != nil { // it makes the queue
 		t.Fatalf("postfix check: %v\n%s", err, out)
 	}
@@ -94,7 +117,9 @@ func startPostfix(t *testing.T, hosts []postfixHost) {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	must(cmd.Start())
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // its processes too, which would stay
 		_ = cmd.Wait()                                      // killed
@@ -102,15 +127,6 @@ func startPostfix(t *testing.T, hosts []postfixHost) {
 			t.Logf("Postfix:\n%s%s", out.Bytes(), log)
 		}
 	})
-	for _, h := range hosts {
-		eventually(t, "Postfix takes connections at "+h.addr, func() error {
-			conn, err := net.Dial("tcp", net.JoinHostPort(h.addr, "25"))
-			if err == nil {
-				conn.Close()
-			}
-			return err
-		})
-	}
 }
 
 // certPEM is a key, and its certificate with the chain, as Postfix takes them from one

@@ -81,3 +81,39 @@ func BenchmarkSpool(b *testing.B) {
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "reports/s")
 }
+
+// BenchmarkSummary sums up a year, and the year before, of a domain with ten reporters, of
+// whose days one in ten has failures, in a database of 100,000 domains.
+func BenchmarkSummary(b *testing.B) {
+	benchEach(b, func(b *testing.B, o database.Options) {
+		store := newStore(b, o, noon)
+		if err := store.Prepare(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		db, err := database.Open(o)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer db.Close()
+		fill := func(query string) {
+			if _, err := db.ExecContext(b.Context(), query); err != nil {
+				b.Fatal(err)
+			}
+		}
+		last := int(until.Unix()/86400) - 1
+		numbers := func(name string, from, to int) string {
+			return fmt.Sprintf("%s(n) AS (SELECT %d UNION ALL SELECT n + 1 FROM %s WHERE n < %d)", name, from, name, to)
+		}
+		fill("WITH RECURSIVE " + numbers("i", 1, benchDomains) + " INSERT INTO report_days SELECT 'tenant' || n || '.example.com'," + fmt.Sprint(last) + ", 'sender.example', 1, 'sts', '', 1, 100, 0 FROM i")
+		ours := "WITH RECURSIVE " + numbers("d", last-729, last) + "," + numbers("r", 1, 10)
+		fill(ours + " INSERT INTO report_days SELECT 'example.com', d.n, 'sender' || r.n || '.example', 1, 'sts', '', 1, 100, 3 FROM d, r")
+		fill(ours + " INSERT INTO report_failures SELECT 'example.com', d.n, 'sender' || r.n || '.example', 1, 'sts', 'certificate-expired', 'mx1.example.com', 3 FROM d, r WHERE (d.n + r.n) % 10 = 0")
+		b.ResetTimer()
+		for range b.N {
+			s, err := store.Summary(b.Context(), "example.com", until.AddDate(-1, 0, 0), until)
+			if err != nil || s.Sessions != 365*10*103 {
+				b.Fatal(s, err)
+			}
+		}
+	})
+}

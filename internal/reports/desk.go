@@ -45,6 +45,8 @@ type Desk struct {
 	mu      sync.Mutex
 	trouble error // of the store, at the last try
 	since   time.Time
+	refused error // why the last arrival was not taken; nil: it was
+	last    time.Time
 }
 
 // NewDesk returns a desk whose Run is to be called.
@@ -62,6 +64,12 @@ func (d *Desk) Add(ctx context.Context, a *Arrival) error {
 	if err != nil {
 		d.metrics.refused(a.Channel)
 	}
+	if errors.Is(err, ErrFull) { // of which the spool tells
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.refused, d.last = err, d.o.Now()
 	return err
 }
 
@@ -169,6 +177,9 @@ func (d *Desk) Trouble() []string {
 	var lines []string
 	if d.trouble != nil {
 		lines = append(lines, fmt.Sprintf("reports cannot be stored since %s, and wait: %v", d.since.UTC().Format(time.RFC3339), d.trouble))
+	}
+	if d.refused != nil {
+		lines = append(lines, fmt.Sprintf("the last report that came, at %s, could not be kept, and its sender was told to come again: %v", d.last.UTC().Format(time.RFC3339), d.refused))
 	}
 	if have, limit := d.o.Spool.Bytes(), d.o.Spool.Limit(); have > limit/2 {
 		lines = append(lines, fmt.Sprintf("the spool of reports has %d of %d MiB; when it is full, senders are told to come again, and some do not", have>>20, limit>>20))

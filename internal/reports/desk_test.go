@@ -171,6 +171,31 @@ func TestDeskWithoutDatabase(t *testing.T) {
 	}
 }
 
+// A disk that takes nothing is told of, until it does.
+func TestDeskWithoutDisk(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	d := newDesk(t, openSpool(t, dir, 1<<20), newStore(t, database.Options{File: t.TempDir() + "/reports.db"}, noon))
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Add(t.Context(), arrival([]byte("x"))); err == nil {
+		t.Fatal("it was taken")
+	}
+	const want = "the last report that came, at 2026-11-20T12:00:00Z, could not be kept, and its sender was told to come again: spool: open "
+	if got := d.Trouble(); len(got) != 1 || !strings.HasPrefix(got[0], strings.Replace(want, "2026-11-20", today.Format(time.DateOnly), 1)) {
+		t.Errorf("%q", got)
+	}
+	if err := os.Rename(dir+".away", dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Add(t.Context(), arrival([]byte("x"))); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.Trouble(); len(got) != 0 {
+		t.Errorf("%q", got)
+	}
+}
+
 // What the database refuses is set aside alone, and everything else gets through. Here one
 // domain's rows are refused by a rule that somebody has put there.
 func TestDeskPoison(t *testing.T) {

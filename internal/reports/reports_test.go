@@ -295,6 +295,29 @@ func TestFlood(t *testing.T) {
 	}
 }
 
+// What waits for its database is tried again and again, and counts once; repeats count
+// for nothing.
+func TestFloodCountsWhatIsTaken(t *testing.T) {
+	s := newStore(t, database.Options{File: t.TempDir() + "/reports.db"}, noon)
+	if got := fates(t, s, stranger(report("example.com", "0", 1, 1, 0))); got[0] != "taken" {
+		t.Fatal(got)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	waiting := stranger(report("example.com", "1", 1, 1, 0))
+	for range 600 {
+		if _, err := s.Put(gone, []*reports.Arrival{waiting}); err == nil {
+			t.Fatal("it was stored")
+		}
+	}
+	for range 600 {
+		fates(t, s, stranger(report("example.com", "0", 1, 1, 0)))
+	}
+	if got := fates(t, s, waiting); got[0] != "taken" {
+		t.Errorf("what waited is %s", got[0])
+	}
+}
+
 // Numbers and names of strangers neither overflow sums nor fill the database.
 func TestHostileSums(t *testing.T) {
 	each(t, func(t *testing.T, s *reports.Store) {
@@ -410,5 +433,55 @@ func TestNeverTwice(t *testing.T) {
 	}
 	if taken != 1 {
 		t.Errorf("taken %d times", taken)
+	}
+}
+
+// The sums of all domains come one domain after the other, also where the database sorts
+// names as a dictionary does.
+func TestEachFacts(t *testing.T) {
+	each(t, func(t *testing.T, s *reports.Store) {
+		domains := []string{"a-b.example.com", "ab.example.com", "a.example.com", "a--z.example.com", "z.example.org", "aa.example.com"}
+		for _, domain := range domains {
+			failed := 0
+			var failures []string
+			if domain != "ab.example.com" {
+				failed, failures = 2, []string{"certificate-expired mx1.example.com 2"}
+			}
+			fates(t, s, arrival(report(domain, "a", 1, 3, failed, failures...)), arrival(report(domain, "b", 2, 3, failed, failures...)))
+		}
+		seen := map[string]int{}
+		err := s.EachFacts(t.Context(), today.AddDate(0, 0, -5), today, func(domain string, f *reports.Facts) error {
+			one, err := s.Facts(t.Context(), domain, today.AddDate(0, 0, -5), today)
+			if diff := cmp.Diff(one, f); diff != "" {
+				t.Errorf("%s: %s", domain, diff)
+			}
+			seen[domain]++
+			return err
+		})
+		if err != nil || len(seen) != len(domains) {
+			t.Errorf("%v, %v", seen, err)
+		}
+	})
+}
+
+// Who makes up names of submitters fills nothing with them.
+func TestMadeUpSubmitters(t *testing.T) {
+	s := newStore(t, database.Options{File: t.TempDir() + "/reports.db"}, noon)
+	var all []*reports.Arrival
+	for i := range 500 {
+		text := strings.Replace(string(report("example.com", "id", 1, 2, 0)), "tls@sender.example", fmt.Sprintf("tls@made-up-%d.example", i), 1)
+		all = append(all, stranger([]byte(strings.Replace(text, `"id"`, fmt.Sprintf(`"id-%d"`, i), 1))))
+	}
+	fates(t, s, all...)
+	facts, err := s.Facts(t.Context(), "example.com", today.AddDate(0, 0, -2), today)
+	if err != nil || len(facts.Days) != 51 {
+		t.Fatalf("%d sums, %v", len(facts.Days), err)
+	}
+	var sessions int64
+	for _, d := range facts.Days {
+		sessions += d.Successful
+	}
+	if sessions != 1000 {
+		t.Errorf("%d sessions", sessions)
 	}
 }

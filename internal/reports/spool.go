@@ -1,7 +1,6 @@
 package reports
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,12 +9,18 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+
+	"golang.org/x/sync/semaphore"
 )
 
 const (
 	// segmentSize is where a new file of the spool is begun: what is read again after a
 	// crash is about as much.
 	segmentSize = 16 << 20
+
+	// maxWriting bounds what is in memory while a disk takes its time, or hangs: two of the
+	// largest mails.
+	maxWriting = 2 * maxRecord
 
 	segmentSuffix = ".spool"
 	damagedSuffix = ".damaged"
@@ -40,9 +45,10 @@ type Spool struct {
 	files    []*segment // in order; the last one may be written to
 	next     uint64     // number of the next file
 	waiting  *group     // what is to be written next
+	ended    []ended    // what is to be done to files without mu: a disk that hangs holds up nobody
 	flushing bool
 	arrived  chan struct{} // has a value when there is something to read
-	writes   func(*os.File, []byte) (int, error)
+	memory   *semaphore.Weighted
 }
 
 // segment is one file.
@@ -56,9 +62,11 @@ type segment struct {
 
 // group is what is brought to disk at once, as that takes the same time for one and many.
 type group struct {
-	data bytes.Buffer
-	done chan struct{}
-	err  error
+	records [][]byte
+	size    int64
+	memory  int64 // that it has of the spool's
+	done    chan struct{}
+	err     error
 }
 
 // OpenSpool opens the spool in dir, which may take limit bytes.
@@ -71,7 +79,7 @@ func OpenSpool(dir string, limit int64, log *slog.Logger) (*Spool, error) {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
 	slices.Sort(paths)
-	s := &Spool{dir: dir, limit: limit, log: log, arrived: make(chan struct{}, 1), writes: (*os.File).Write}
+	s := &Spool{dir: dir, limit: limit, log: log, arrived: make(chan struct{}, 1), memory: semaphore.NewWeighted(maxWriting)}
 	for _, path := range paths {
 		fi, err := os.Stat(path)
 		if err != nil {
@@ -82,6 +90,10 @@ func OpenSpool(dir string, limit int64, log *slog.Logger) (*Spool, error) {
 			return nil, fmt.Errorf("spool: %q does not belong there: move it away", path)
 		}
 		s.next = max(s.next, n+1)
+		if fi.Size() == 0 { // a crash came before anything was written
+			os.Remove(path) // or it is there at the next start again, and does no harm
+			continue
+		}
 		s.files = append(s.files, &segment{path: path, size: fi.Size()})
 	}
 	if len(s.files) > 0 {
@@ -110,29 +122,18 @@ func (s *Spool) Limit() int64 { return s.limit }
 // Add puts a on disk, and returns when it is there to stay. Where there is no room it
 // returns ErrFull; with any error nothing is promised of a.
 func (s *Spool) Add(ctx context.Context, a *Arrival) error {
-	record, err := encodeArrival(a)
-	if err != nil {
+	size := int64(len(a.Data))
+	if size > maxRecord {
+		return fmt.Errorf("spool: %d bytes are too much", size)
+	}
+	if err := s.memory.Acquire(ctx, size); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	pending := 0
-	if s.waiting != nil {
-		pending = s.waiting.data.Len()
+	g, err := s.join(a)
+	if err != nil {
+		s.memory.Release(size)
+		return err
 	}
-	if s.unstored()+int64(pending+len(record)) > s.limit {
-		s.mu.Unlock()
-		return ErrFull
-	}
-	if s.waiting == nil {
-		s.waiting = &group{done: make(chan struct{})}
-	}
-	g := s.waiting
-	g.data.Write(record)
-	if !s.flushing {
-		s.flushing = true
-		go s.flush()
-	}
-	s.mu.Unlock()
 	select {
 	case <-g.done:
 		return g.err
@@ -141,114 +142,29 @@ func (s *Spool) Add(ctx context.Context, a *Arrival) error {
 	}
 }
 
-// flush writes groups until none waits.
-func (s *Spool) flush() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for s.waiting != nil {
-		g := s.waiting
-		s.waiting = nil
-		s.mu.Unlock()
-		g.err = s.write(g.data.Bytes())
-		s.mu.Lock()
-		if s.waiting == nil {
-			s.flushing = false
-			s.tidy()
-		}
-		close(g.done)
-	}
-}
-
-// write brings data to disk. Only one does at a time.
-func (s *Spool) write(data []byte) error {
-	seg, err := s.current()
+// join adds a to what is written next.
+func (s *Spool) join(a *Arrival) (*group, error) {
+	record, err := encodeArrival(a)
 	if err != nil {
-		return err
-	}
-	_, err = s.writes(seg.file, data)
-	if err == nil {
-		err = seg.file.Sync()
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err != nil {
-		// What came to disk of it is not known, so nothing is written behind it.
-		s.finish(seg)
-		return fmt.Errorf("spool: %w", err)
-	}
-	seg.size += int64(len(data))
-	if seg.size >= segmentSize {
-		s.finish(seg)
-	}
-	select {
-	case s.arrived <- struct{}{}:
-	default:
-	}
-	return nil
-}
-
-// current returns the file to write to, and begins one where there is none.
-func (s *Spool) current() (*segment, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n := len(s.files); n > 0 && s.files[n-1].file != nil {
-		return s.files[n-1], nil
-	}
-	path := filepath.Join(s.dir, fmt.Sprintf("%016x%s", s.next, segmentSuffix))
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
-	if err != nil {
-		return nil, fmt.Errorf("spool: %w", err)
-	}
-	if err := syncDir(s.dir); err != nil {
-		f.Close()
-		os.Remove(path)
 		return nil, err
 	}
-	s.next++
-	seg := &segment{path: path, file: f}
-	s.files = append(s.files, seg)
-	return seg, nil
-}
-
-// finish has nothing more written to seg. mu is held.
-func (s *Spool) finish(seg *segment) {
-	if seg.file == nil {
-		return
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	pending := int64(0)
+	if s.waiting != nil {
+		pending = s.waiting.size
 	}
-	_ = seg.file.Truncate(seg.size) // half a record would be told of at the next start
-	seg.file.Close()                // it was synced, or is of no use
-	seg.file = nil
-	if seg.stored >= seg.size {
-		s.remove(seg)
+	if s.unstored()+pending+int64(len(record)) > s.limit {
+		return nil, ErrFull
 	}
-}
-
-// tidy takes away the file that is written to where all in it was stored. mu is held.
-func (s *Spool) tidy() {
-	if n := len(s.files); n > 0 && !s.flushing && s.files[n-1].size > 0 && s.files[n-1].stored >= s.files[n-1].size {
-		s.finish(s.files[n-1])
+	if s.waiting == nil {
+		s.waiting = &group{done: make(chan struct{})}
 	}
-}
-
-// remove takes away a file of which all was stored. mu is held.
-func (s *Spool) remove(seg *segment) {
-	if !slices.Contains(s.files, seg) {
-		return
+	g := s.waiting
+	g.records, g.size, g.memory = append(g.records, record), pending+int64(len(record)), g.memory+int64(len(a.Data))
+	if !s.flushing {
+		s.flushing = true
+		go s.flush()
 	}
-	if err := os.Remove(seg.path); err != nil {
-		s.log.Warn("a file of the spool cannot be removed; it is read again at the next start, without effect", "err", err)
-	}
-	s.files = slices.DeleteFunc(s.files, func(x *segment) bool { return x == seg })
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("spool: %w", err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("spool: %w", err)
-	}
-	return nil
+	return g, nil
 }

@@ -215,6 +215,22 @@ func TestSpoolParallel(t *testing.T) {
 	}
 }
 
+// A crash may leave a file that nothing was written to yet. It does not stay for ever.
+func TestSpoolEmptyFile(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "0000000000000007.spool"), nil, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	s := openSpool(t, dir, 1<<20)
+	if left := spoolFiles(t, dir, ""); len(left) != 0 {
+		t.Errorf("there is %q", left)
+	}
+	add(t, s, "one")
+	if got := drain(t, s); !slices.Equal(got, []string{"one"}) {
+		t.Errorf("read %q", got)
+	}
+}
+
 func TestSpoolForeignFile(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "mine.spool"), nil, 0o600); err != nil {

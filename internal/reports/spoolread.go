@@ -86,7 +86,7 @@ func (s *Spool) cut(b *Batch, end int64, why error) {
 		s.keepDamaged(b.seg.path, b.end, end-b.end, why)
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	b.seg.size = b.end
 	if b.seg.stored >= b.seg.size {
 		s.remove(b.seg)
@@ -119,7 +119,7 @@ func copyPart(path, to string, from, n int64) error {
 // Stored says that the database has all of b.
 func (s *Spool) Stored(b *Batch) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	b.seg.stored = b.end
 	if b.seg.file == nil && b.seg.stored >= b.seg.size {
 		s.remove(b.seg)

@@ -141,6 +141,7 @@ func (s *Store) Put(ctx context.Context, arrivals []*Arrival) ([]Outcome, error)
 		return nil, err
 	}
 	fresh, err := s.write(ctx, sifted)
+	s.uncount(sifted, fresh)
 	if err != nil {
 		return nil, err
 	}
@@ -150,6 +151,18 @@ func (s *Store) Put(ctx context.Context, arrivals []*Arrival) ([]Outcome, error)
 		outcomes[i] = sifted[i].outcome(fresh)
 	}
 	return outcomes, nil
+}
+
+// uncount has what is not new count for nothing: repeats, and all that could not be stored,
+// which is tried again and again while the database is gone.
+func (s *Store) uncount(all []sifted, fresh map[*part]int64) {
+	for _, x := range all {
+		for _, p := range x.parts {
+			if _, isNew := fresh[p]; !isNew && p.arrival.Channel != File {
+				s.flood.giveBack(p.domain, p.arrival.Submitter)
+			}
+		}
+	}
 }
 
 // sifted is what an arrival comes to.

@@ -45,6 +45,9 @@ type Look struct {
 	Unseen   []string  // codes that could not be looked for: what was open of them stays open
 	MX       []string  // the set of MX hosts in DNS, sorted; nil where it is not known
 	TLSRPT   bool      // the _smtp._tls record is there and good
+
+	// TLSRPTUnseen says that the record could not be looked for: what was known of it stays.
+	TLSRPTUnseen bool
 }
 
 // Looker looks at a domain as a sender does.
@@ -58,6 +61,7 @@ type Finding struct {
 	LastSeen  time.Time `json:"last_seen"`
 	Closed    time.Time `json:"closed,omitzero"` // zero while it is open
 	Times     int       `json:"times"`           // that it came back after it was closed: a flap is one finding
+	Looks     int       `json:"looks"`           // that saw it since it opened, or came back: one may be a mishap
 }
 
 // MXSet is a set of MX hosts that was seen in DNS from Since on.
@@ -73,4 +77,7 @@ type State struct {
 	OK          bool      `json:"ok"`                    // no error was found then
 	MX          []MXSet   `json:"mx,omitempty"`          // oldest first; the last one is there now
 	TLSRPTSince time.Time `json:"tlsrpt_since,omitzero"` // zero where it is not there
+
+	// UnknownSince is since when nothing can be seen; zero where something could, the last time.
+	UnknownSince time.Time `json:"unknown_since,omitzero"`
 }

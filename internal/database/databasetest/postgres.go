@@ -87,6 +87,46 @@ func address(dir, name string) string {
 	return fmt.Sprintf("postgres://postgres@/%s?host=%s&sslmode=disable", name, dir)
 }
 
+// Cluster is a PostgreSQL server of one test, which may be stopped and started.
+type Cluster struct {
+	t   testing.TB
+	dir string
+}
+
+// NewCluster starts a server, which ends with the test.
+func NewCluster(t testing.TB) *Cluster {
+	t.Helper()
+	dir, err := start()
+	if err != nil {
+		t.Fatalf("PostgreSQL, which `make setup` installs: %v", err)
+	}
+	c := &Cluster{t, dir}
+	t.Cleanup(func() {
+		_ = run("pg_ctl", "-D", dir+"/data", "-m", "immediate", "-w", "stop") // it may be stopped already
+		os.RemoveAll(dir)
+	})
+	return c
+}
+
+// URL of one of its databases; "postgres" is always there.
+func (c *Cluster) URL(name string) string { return address(c.dir, name) }
+
+// Stop ends it as a power cut does.
+func (c *Cluster) Stop() {
+	c.t.Helper()
+	if err := run("pg_ctl", "-D", c.dir+"/data", "-m", "immediate", "-w", "stop"); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// Start starts it again.
+func (c *Cluster) Start() {
+	c.t.Helper()
+	if err := serve(c.dir); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
 func start() (string, error) {
 	dir, err := os.MkdirTemp("", "postgres")
 	if err != nil {
@@ -96,17 +136,24 @@ func start() (string, error) {
 		err = os.Chown(dir, int(id.Uid), int(id.Gid))
 	}
 	if err == nil {
-		err = run("initdb", "-D", dir+"/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+		// Names are sorted as a dictionary does, without regard to dots and hyphens: as on many
+		// systems, and unlike Go.
+		err = run("initdb", "-D", dir+"/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale-provider=icu", "--icu-locale=en-US-u-ka-shifted", "--no-sync")
 	}
 	if err == nil {
-		// On a socket in a directory of its own: no port that somebody else may have.
-		err = run("pg_ctl", "-D", dir+"/data", "-w", "-t", "60", "-l", dir+"/log", "-o", "-c listen_addresses='' -c unix_socket_directories="+dir, "start")
+		err = serve(dir)
 	}
 	if err != nil {
 		os.RemoveAll(dir)
 		return "", err
 	}
 	return dir, nil
+}
+
+// serve starts the server on a socket in a directory of its own: there is no port that
+// somebody else may have.
+func serve(dir string) error {
+	return run("pg_ctl", "-D", dir+"/data", "-w", "-t", "60", "-l", dir+"/log", "-o", "-c listen_addresses='' -c unix_socket_directories="+dir, "start")
 }
 
 // who PostgreSQL runs as where the tests are root's: it refuses that.

@@ -51,6 +51,7 @@ func newAuthenticator(t testing.TB, dns records) *intake.Authenticator {
 // signers are the keys that mails are signed with.
 type signers struct {
 	rsa     *rsa.PrivateKey
+	rsa1024 *rsa.PrivateKey // as Microsoft has it
 	small   *rsa.PrivateKey
 	ed25519 ed25519.PrivateKey
 }
@@ -61,6 +62,9 @@ func newSigners(t testing.TB) *signers {
 	var s signers
 	var err error
 	if s.rsa, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+		t.Fatal(err)
+	}
+	if s.rsa1024, err = rsa.GenerateKey(rand.Reader, 1024); err != nil {
 		t.Fatal(err)
 	}
 	if s.small, err = rsa.GenerateKey(rand.Reader, 512); err != nil {
@@ -133,6 +137,7 @@ func TestAuthenticate(t *testing.T) {
 		"email._domainkey.sender.example":         record(t, s.rsa, "s=email; "),
 		"twice._domainkey.sender.example":         record(t, s.rsa, "s=tlsrpt; s=email; "),
 		"tests._domainkey.sender.example":         record(t, s.rsa, "t=s:y; "),
+		"rsa1024._domainkey.sender.example":       record(t, s.rsa1024, ""),
 		"small._domainkey.sender.example":         record(t, s.small, ""),
 		"revoked._domainkey.sender.example":       {"v=DKIM1; k=rsa; p="},
 		"broken._domainkey.sender.example":        {"v=DKIM1; k=rsa; p=!"},
@@ -167,6 +172,7 @@ func TestAuthenticate(t *testing.T) {
 	}{
 		"good":                     {good, "sender.example", ""},
 		"Ed25519":                  {signed(s.ed25519, "sender.example", "ed"), "sender.example", ""},
+		"RSA of 1024 bits":         {signed(s.rsa1024, "sender.example", "rsa1024"), "sender.example", ""},
 		"upper case":               {signed(s.rsa, "SENDER.example", "rsa"), "sender.example", ""},
 		"relaxed, below From":      {signed(s.rsa, "mail.sender.example", "rsa"), "mail.sender.example", ""},
 		"relaxed, above From":      {sign(t, from("From: a@b.c.sender.example"), s.rsa, "sender.example", "rsa", nil), "sender.example", ""},

@@ -150,6 +150,26 @@ func TestMailSlow(t *testing.T) {
 	}
 }
 
+// What is done with a mail has its full time, however long the mail took to come.
+func TestMailDeliverTime(t *testing.T) {
+	var until time.Time
+	o := startMail(t, func(o *intake.MailOptions) {
+		o.Deliver = func(ctx context.Context, _ *reports.Arrival) error {
+			until, _ = ctx.Deadline()
+			return nil
+		}
+	})
+	tk := o.greeted()
+	tk.begin(ourAddress)
+	tk.say("DATA", "354")
+	tk.send(reportMail)
+	read := time.Now()
+	tk.say(".", "250")
+	if left := until.Sub(read); left < time.Minute {
+		t.Errorf("there are %v to deliver it", left)
+	}
+}
+
 // Who brings mail has time for more; but not for any number.
 func TestMailMany(t *testing.T) {
 	o := startMail(t, func(o *intake.MailOptions) { o.Limits.Mails = 3 })
@@ -399,6 +419,20 @@ func TestMailFlood(t *testing.T) {
 	}
 }
 
+// Ten times as many connections as there are places, which do nothing, keep no mail away.
+func TestMailCrowd(t *testing.T) {
+	o := startMail(t, func(o *intake.MailOptions) { o.Limits.Connections = 50 })
+	for range 500 {
+		dial(t, "tcp", o.addr)
+	}
+	o.waitFor(connectionsEnded, "evicted", 450)
+	o.greeted().deliver(reportMail, "250")
+	o.one()
+	if open := o.counted("mtasts_reportmail_connections_open", ""); open > 50 {
+		t.Errorf("%v connections are open", open)
+	}
+}
+
 // Shutdown waits for the mail that is under way, and for nobody else.
 func TestMailShutdown(t *testing.T) {
 	in, out := make(chan struct{}), make(chan struct{})
@@ -414,6 +448,7 @@ func TestMailShutdown(t *testing.T) {
 	secured := o.greeted()
 	secured.say("STARTTLS", "220")
 	secured = secured.secure(o.cert)
+	secured.say("EHLO a.example", "250") // now the handshake is over for both
 	busy.begin(ourAddress)
 	busy.say("DATA", "354")
 	busy.send(reportMail + ".\r\n")
@@ -486,7 +521,7 @@ func TestMailServeAfterShutdown(t *testing.T) {
 	}
 }
 
-// A handshake that fails does not end it all: the sender may go on in clear.
+// A handshake that fails hinders nobody: the sender may come again, and in clear.
 func TestMailFailedHandshake(t *testing.T) {
 	o := startMail(t, nil)
 	tk := o.greeted()

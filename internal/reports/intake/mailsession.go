@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -8,7 +9,6 @@ import (
 	"net"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/emersion/go-smtp"
 
@@ -87,18 +87,20 @@ func (s *session) recipients() []recipient {
 
 // Data takes a mail by SMTP: for all recipients, or for none.
 func (s *session) Data(r io.Reader) error {
-	for _, err := range s.take(r, s.recipients()) {
-		if err != nil {
-			return err
-		}
+	results, err := s.take(r, s.recipients())
+	for _, each := range results {
+		err = cmp.Or(err, each)
 	}
-	return nil
+	return err
 }
 
 // LMTPData takes a mail by LMTP, which has an answer for each recipient.
 func (s *session) LMTPData(r io.Reader, status smtp.StatusCollector) error {
 	to := s.recipients()
-	results := s.take(r, to)
+	results, err := s.take(r, to)
+	if err != nil {
+		return err // for all
+	}
 	for _, rcpt := range to {
 		status.SetStatus(rcpt.written, results[rcpt.token])
 	}
@@ -106,83 +108,47 @@ func (s *session) LMTPData(r io.Reader, status smtp.StatusCollector) error {
 }
 
 // take reads a mail, finds out who sent it, and delivers it once for each token. It
-// returns what became of each.
-func (s *session) take(r io.Reader, to []recipient) map[string]error {
+// returns what became of each, or an error for all. There is one also where nobody is left
+// to deliver to: a mail in chunks is given up before it is looked at.
+func (s *session) take(r io.Reader, to []recipient) (map[string]error, error) {
 	inFull := false
 	s.call.begin()
 	defer func() { s.call.end(inFull) }()
-	ctx, cancel := context.WithTimeout(s.mail.alive, s.mail.limits.Wait+deliverLimit)
-	defer cancel()
-	results := map[string]error{}
-	arrival, letGo, err := s.read(ctx, r)
+	data, letGo, err := s.mail.memory.read(s.mail.alive, &pacedReader{r: r, call: s.call})
 	defer letGo()
-	inFull = arrival != nil
+	if errors.Is(err, smtp.ErrDataReset) { // Reset comes a moment later
+		s.call.giveUp()
+	}
+	if err != nil {
+		return nil, s.mail.failed(err)
+	}
+	inFull = true
+	ctx, cancel := context.WithTimeout(s.mail.alive, deliverLimit)
+	defer cancel()
+	arrival, err := s.arrival(ctx, data)
+	if err != nil {
+		return nil, err
+	}
+	results := map[string]error{}
 	for _, rcpt := range to {
-		if _, done := results[rcpt.token]; done {
-			continue
-		}
-		if err == nil {
+		if _, done := results[rcpt.token]; !done {
 			each := *arrival
 			each.Token = rcpt.token
 			results[rcpt.token] = s.mail.keep(ctx, &each)
-		} else {
-			results[rcpt.token] = err
 		}
 	}
-	return results
+	return results, nil
 }
 
-// read makes an Arrival of a mail; there is one, with an error, where it came in full and
-// its sender cannot be known now. The memory it takes counts until letGo is called.
-func (s *session) read(ctx context.Context, r io.Reader) (a *reports.Arrival, letGo func(), err error) {
-	data, letGo, err := s.mail.memory.read(ctx, &pacedReader{r: r, call: s.call})
-	if err != nil {
-		letGo()
-		return nil, func() {}, s.mail.failed(err)
-	}
-	a = &reports.Arrival{Channel: s.channel, Received: s.mail.now(), Source: s.call.source(), Data: data, Mail: true}
+// arrival makes an Arrival of a mail, but for its token.
+func (s *session) arrival(ctx context.Context, data []byte) (*reports.Arrival, error) {
+	a := &reports.Arrival{Channel: s.channel, Received: s.mail.now(), Source: s.call.source(), Data: data, Mail: true}
+	var err error
 	a.Submitter, a.Unauthenticated, err = s.mail.authenticator.Authenticate(ctx, data)
 	if err != nil {
 		s.mail.metrics.count(mailUnknown)
 		s.mail.log.Debug("a report by mail is to come again", "source", a.Source, "err", err)
-		return a, letGo, errUnknown
+		return nil, errUnknown
 	}
-	return a, letGo, nil
-}
-
-// failed counts why a mail was not read, and says it to the sender.
-func (m *Mail) failed(err error) error {
-	outcome, reply := mailCutOff, errCutOff
-	switch {
-	case errors.Is(err, smtp.ErrDataTooLarge):
-		outcome, reply = mailTooLarge, smtp.ErrDataTooLarge
-	case errors.Is(err, smtp.ErrTooLongLine):
-		outcome, reply = mailLongLine, errLongLine
-	case errors.Is(err, errNoPlace):
-		outcome, reply = mailNoPlace, errBusy
-	}
-	m.metrics.count(outcome)
-	return reply
-}
-
-// keep delivers, and says to the sender how that went.
-func (m *Mail) keep(ctx context.Context, a *reports.Arrival) error {
-	if err := m.deliver(ctx, a); err != nil {
-		m.metrics.count(mailNotKept)
-		m.complain(err)
-		return errNotKept
-	}
-	m.metrics.count(mailTaken)
-	return nil
-}
-
-// complainEvery bounds the log while nothing can be kept, whoever sends how much.
-const complainEvery = time.Minute
-
-func (m *Mail) complain(err error) {
-	now, last := m.now().UnixNano(), m.complained.Load()
-	if last != 0 && now-last < int64(complainEvery) || !m.complained.CompareAndSwap(last, now) {
-		return
-	}
-	m.log.Warn("a report by mail was not kept: its sender was asked to try again", "err", err)
+	return a, nil
 }

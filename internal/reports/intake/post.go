@@ -18,7 +18,7 @@ import (
 type PostOptions struct {
 	// Deliver keeps what came in, and returns when it is safe: a sender is told so then,
 	// and has it no more. It may be called from many goroutines, and not keep Data. With
-	// an error the sender is asked to come again, which most never do. It is required.
+	// an error the sender is asked to come again. It is required.
 	Deliver func(context.Context, *reports.Arrival) error
 
 	// Client says who sent a request; the zero Addr for who is not known, as only his
@@ -37,9 +37,10 @@ type PostOptions struct {
 // Post takes the reports that senders post over HTTPS (RFC 8460 §5.4). It stores first,
 // answers then, and looks into none of them. It is a prometheus.Collector.
 //
-// Senders do not come again: the most used one does not even look at the status. So a
-// report is taken on any path and with any media type, whole or in a form; who
-// finds all places taken waits for a while before he is sent away.
+// The most used sender does not look at the status: what is refused is lost. So a report
+// is taken on any path and with any media type, whole or in a form; who finds all places
+// taken waits for a while before he is sent away, and then by an answer that breaks off,
+// which has that sender come again.
 type Post struct {
 	o       PostOptions
 	limits  PostLimits

@@ -31,7 +31,7 @@ var postOutcomes = [postOutcomeCount]struct {
 	status int
 	text   string
 	end    bool   // the connection ends: what is left of the body is not waited for
-	retry  string // seconds
+	retry  string // seconds; and the answer breaks off
 }{
 	postStored:      {"stored", http.StatusOK, "The report was received. Thank you.\n", false, ""},
 	postGreeted:     {"greeted", http.StatusOK, postGreeting, false, ""},
@@ -61,7 +61,10 @@ func (o postOutcome) answer(w http.ResponseWriter) {
 		h.Set("Connection", "close")
 	}
 	if is.retry != "" {
+		// The most used sender runs curl without --fail: a status means nothing to it, but
+		// it does come again, five times, where an answer breaks off.
 		h.Set("Retry-After", is.retry)
+		h.Set("Content-Length", strconv.Itoa(len(is.text)+1))
 	}
 	if o == postOtherMethod {
 		h.Set("Allow", "GET, HEAD, POST")
@@ -78,7 +81,7 @@ func (m *postMetrics) count(o postOutcome) { m.requests[o].Add(1) }
 
 var (
 	descPosts = prometheus.NewDesc("mtasts_reportpost_requests_total",
-		"Requests to the host that TLS reports are posted to, by status and by what became of them. What is busy or full is lost, as most senders do not come again.", []string{"code", "outcome"}, nil)
+		"Requests to the host that TLS reports are posted to, by status and by what became of them. What is busy or full is lost, if the sender does not come again.", []string{"code", "outcome"}, nil)
 	descPostBytes = prometheus.NewDesc("mtasts_reportpost_held_bytes",
 		"Memory that TLS reports take which are coming in now.", nil, nil)
 )

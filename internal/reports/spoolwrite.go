@@ -1,0 +1,161 @@
+package reports
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// ended is a file that nothing is written to any more.
+type ended struct {
+	path string
+	file *os.File // to be closed at size; nil: it is
+	size int64
+	gone bool // it is to be removed
+}
+
+// unlock unlocks mu, and does then what waits for that.
+func (s *Spool) unlock() {
+	all := s.ended
+	s.ended = nil
+	s.mu.Unlock()
+	for _, e := range all {
+		if e.file != nil {
+			_ = e.file.Truncate(e.size) // half a record would be told of at the next start
+			e.file.Close()              // it was synced, or is of no use
+		}
+		if !e.gone {
+			continue
+		}
+		if err := os.Remove(e.path); err != nil {
+			s.log.Warn("a file of the spool cannot be removed; it is read again at the next start, without effect", "err", err)
+		}
+	}
+}
+
+// flush writes groups until none waits.
+func (s *Spool) flush() {
+	s.mu.Lock()
+	defer s.unlock()
+	for s.waiting != nil {
+		g := s.waiting
+		s.waiting = nil
+		s.unlock()
+		g.err = s.write(g)
+		g.records = nil
+		s.memory.Release(g.memory)
+		s.mu.Lock()
+		if s.waiting == nil {
+			s.flushing = false
+			s.tidy()
+		}
+		close(g.done)
+	}
+}
+
+// write brings a group to disk. Only one does at a time.
+func (s *Spool) write(g *group) error {
+	seg, err := s.current()
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriterSize(seg.file, 64<<10) // most are small
+	for _, record := range g.records {
+		_, _ = w.Write(record) // Flush has its error
+	}
+	if err = w.Flush(); err == nil {
+		err = seg.file.Sync()
+	}
+	s.mu.Lock()
+	defer s.unlock()
+	if err != nil {
+		// What came to disk of it is not known, so nothing is written behind it.
+		s.finish(seg)
+		return fmt.Errorf("spool: %w", err)
+	}
+	seg.size += g.size
+	if seg.size >= segmentSize {
+		s.finish(seg)
+	}
+	select {
+	case s.arrived <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// current returns the file to write to, and begins one where there is none.
+func (s *Spool) current() (*segment, error) {
+	s.mu.Lock()
+	seg, next := s.open(), s.next
+	s.mu.Unlock()
+	if seg != nil {
+		return seg, nil
+	}
+	path := filepath.Join(s.dir, fmt.Sprintf("%016x%s", next, segmentSuffix))
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	if err := syncDir(s.dir); err != nil {
+		f.Close()
+		os.Remove(path)
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next++
+	seg = &segment{path: path, file: f}
+	s.files = append(s.files, seg)
+	return seg, nil
+}
+
+// open returns the file that is written to; nil for none. mu is held.
+func (s *Spool) open() *segment {
+	if n := len(s.files); n > 0 && s.files[n-1].file != nil {
+		return s.files[n-1]
+	}
+	return nil
+}
+
+// finish has nothing more written to seg. mu is held.
+func (s *Spool) finish(seg *segment) {
+	if seg.file == nil {
+		return
+	}
+	s.ended = append(s.ended, ended{file: seg.file, size: seg.size})
+	seg.file = nil
+	if seg.stored >= seg.size {
+		s.remove(seg)
+	}
+}
+
+// tidy takes away the file that is written to where all in it was stored. mu is held.
+func (s *Spool) tidy() {
+	if n := len(s.files); n > 0 && !s.flushing && s.files[n-1].size > 0 && s.files[n-1].stored >= s.files[n-1].size {
+		s.finish(s.files[n-1])
+	}
+}
+
+// remove takes away a file of which all was stored. mu is held.
+func (s *Spool) remove(seg *segment) {
+	if !slices.Contains(s.files, seg) {
+		return
+	}
+	s.ended = append(s.ended, ended{path: seg.path, gone: true})
+	s.files = slices.DeleteFunc(s.files, func(x *segment) bool { return x == seg })
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	return nil
+}
