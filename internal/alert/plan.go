@@ -150,7 +150,8 @@ func (p *planner) digest() error {
 
 // told notes that people learn of rows, by messages that are made in the same transaction.
 func (p *planner) told(where string, args ...any) error {
-	return p.exec("UPDATE alerts SET told = CASE WHEN pending > told THEN pending ELSE told END, pending = 0 WHERE "+where, args...)
+	return p.exec("UPDATE alerts SET told = CASE WHEN pending > told THEN pending ELSE told END, pending = 0, closed = CASE WHEN event = 1 AND closed = 0 THEN ? ELSE closed END WHERE "+where,
+		append([]any{p.now.Unix()}, args...)...)
 }
 
 // tidy lets go of what is over.

@@ -197,15 +197,18 @@ func (s *Sender) put(ctx context.Context, tx *sql.Tx, r *row) error {
 	if err != nil {
 		return err
 	}
-	urgent := 0
-	if r.alert.Urgent {
-		urgent = 1
-	}
 	a := r.alert
-	_, err = tx.ExecContext(ctx, s.o.DB.SQL(`INSERT INTO alerts (name, domain, owner, severity, urgent, opened, `+rowColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (name) DO UPDATE SET domain = excluded.domain, owner = excluded.owner, severity = excluded.severity, urgent = excluded.urgent, opened = excluded.opened,
+	_, err = tx.ExecContext(ctx, s.o.DB.SQL(`INSERT INTO alerts (name, domain, owner, severity, urgent, event, opened, `+rowColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (name) DO UPDATE SET domain = excluded.domain, owner = excluded.owner, severity = excluded.severity, urgent = excluded.urgent, event = excluded.event, opened = excluded.opened,
 		closed = excluded.closed, told = excluded.told, pending = excluded.pending, pending_since = excluded.pending_since,
 		at_once = excluded.at_once, at_once_since = excluded.at_once_since, body = excluded.body`),
-		a.Key, a.Domain, a.Owner, a.Severity, urgent, a.At.Unix(), r.closed, r.told, r.pending, r.since, r.times, r.first, string(body))
+		a.Key, a.Domain, a.Owner, a.Severity, truth(a.Urgent), truth(a.Event), a.At.Unix(), r.closed, r.told, r.pending, r.since, r.times, r.first, string(body))
 	return err
+}
+
+func truth(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -211,6 +211,24 @@ func TestRestartKeepsWhatWaits(t *testing.T) {
 	d.want(0, "digest +1[e] -0[] =2[a,c]")
 }
 
+func TestEventsAreToldOnce(t *testing.T) {
+	databasetest.Each(t, func(t *testing.T, o database.Options) {
+		d := newDesk(t, o)
+		a, b := urgent("a"), warning("b")
+		a.Event, b.Event = true, true
+		d.raise(a, b)
+		d.want(0, "opened a")
+		d.want(d.tomorrow(), "digest +1[b] -0[] =0[]")
+		d.want(24 * time.Hour)
+		d.want(72 * time.Hour)
+		var n int
+		d.check(d.o.DB.QueryRow("SELECT count(*) FROM alerts").Scan(&n))
+		if n != 0 {
+			t.Errorf("%d are not forgotten", n)
+		}
+	})
+}
+
 func TestFlapIsNotTenAlarms(t *testing.T) {
 	d := newDesk(t, onDisk(t))
 	var all []string

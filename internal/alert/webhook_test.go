@@ -95,7 +95,9 @@ func TestWebhookAnswers(t *testing.T) {
 		{"timeout", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(408) }, true, "408"},
 		{"too many", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) }, true, "429"},
 		{"broken", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, true, "500"},
-		{"redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect) }, true, "it redirects"},
+		{"redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		}, true, "it redirects"},
 		{"ends", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, true, "EOF"},
 		{"endless", func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(503)
