@@ -131,6 +131,8 @@ type StepCount struct {
 	Step string `json:"step"`
 	Now  int    `json:"now"`
 	Was  int    `json:"was"`
+
+	place int // among Input.Steps: its colour
 }
 
 // Move is how many domains went from one step to another one. From is "" for new domains.

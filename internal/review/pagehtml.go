@@ -15,7 +15,7 @@ var pageTemplate string
 // WriteHTML writes the page as one file of HTML: no scripts, nothing from elsewhere.
 func (p *Page) WriteHTML(w io.Writer) error {
 	t, err := template.New("page").Funcs(template.FuncMap{
-		"class": func(i int) int { return i % stepClass }, "date": date, "number": number[int], "as": func(a as) string { return [...]string{"", "n", "f", "a"}[a] },
+		"class": StepCount.class, "date": date, "number": number[int], "as": func(a as) string { return [...]string{"", "n", "f", "a"}[a] },
 	}).Parse(pageTemplate)
 	if err != nil {
 		return fmt.Errorf("review: the page: %w", err)
@@ -54,7 +54,16 @@ const (
 	barWidth  = 600.0
 	weekTall  = 50.0 // up for what opened, and down for what closed
 	stepClass = 6    // colours; then they begin anew
+
+	// picturesFrom is from how many domains on a picture says more than the box.
+	picturesFrom = 10
 )
+
+// Pictured reports whether there are enough domains for pictures.
+func (p *Page) Pictured() bool { return p.Domains >= picturesFrom }
+
+// class is the colour of a step: the same one whichever other steps there are.
+func (s StepCount) class() int { return (s.place + stepClass - 1) % stepClass }
 
 // bar is a part of a bar of steps.
 type bar struct {
@@ -71,10 +80,10 @@ func (p *Page) stepBars(of func(StepCount) int) []bar {
 	}
 	var list []bar
 	x := 0.0
-	for i, s := range p.Steps {
+	for _, s := range p.Steps {
 		if n := of(s); n > 0 {
 			width := barWidth * float64(n) / float64(sum)
-			list = append(list, bar{round(x), round(width), i % stepClass, s.Step, n})
+			list = append(list, bar{round(x), round(width), s.class(), s.Step, n})
 			x += width
 		}
 	}

@@ -149,6 +149,7 @@ func (m *maker) sortedSteps(steps counted[StepCount]) []StepCount {
 	list := []StepCount{}
 	for _, s := range steps {
 		if s.Now+s.Was > 0 {
+			s.place = m.order[s.Step]
 			list = append(list, *s)
 		}
 	}

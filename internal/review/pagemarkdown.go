@@ -17,7 +17,7 @@ func (p *Page) WriteMarkdown(w io.Writer) error {
 	if len(p.Fine) > 0 {
 		fmt.Fprintf(&b, "\n%s\n", markdown(p.fineSentence()))
 	}
-	if len(p.Steps) > 0 {
+	if p.Pictured() {
 		b.WriteString("\n| Step | Domains | On " + date(p.From) + " |\n|---|--:|--:|\n")
 		for _, s := range p.Steps {
 			fmt.Fprintf(&b, "| %s | %s | %s |\n", markdown(s.Step), number(s.Now), number(s.Was))

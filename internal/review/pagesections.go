@@ -59,7 +59,7 @@ func (p *Page) openSection() section {
 	for _, o := range p.Owners {
 		load = append(load, fmt.Sprintf("%s owners %s and %s", cmp.Or(string(o.Owner), "other"), many(o.Errors, "error"), many(o.Warnings, "warning")))
 	}
-	s := section{Title: "Open findings", Head: []string{"", "Domain", "What", "Since", "Owner", "Seen", "What to do"}}
+	s := section{Title: "Open findings", Head: []string{"Severity", "Domain", "What", "Since", "Owner", "Seen", "What to do"}}
 	if len(load) > 0 {
 		s.Intro = "To mend: " + strings.Join(load, "; ") + "."
 	}
@@ -91,7 +91,7 @@ func (p *Page) kindSection() section {
 	if p.Open.More == 0 {
 		return section{}
 	}
-	return rows(section{Title: "Findings by kind", Head: []string{"", "What", "Open", "Opened", "Closed", "What to do"}}, p.Kinds, func(k Kind) []cell {
+	return rows(section{Title: "Findings by kind", Head: []string{"Severity", "What", "Open", "Opened", "Closed", "What to do"}}, p.Kinds, func(k Kind) []cell {
 		severity := cell{string(k.Severity), words}
 		if k.Severity == Error && k.Open > 0 {
 			severity.As = alarm

@@ -89,10 +89,10 @@ func (p *Page) openSentence() string {
 	t := p.Findings
 	s := "No error is open"
 	if t.Errors > 0 {
-		s = fmt.Sprintf("%s %s open, on %s", many(t.Errors, "error"), is(t.Errors), many(t.ErrorDomains, "domain"))
+		s = fmt.Sprintf("%s %s open on %s", many(t.Errors, "error"), is(t.Errors), many(t.ErrorDomains, "domain"))
 	}
 	if t.Warnings > 0 {
-		s += fmt.Sprintf("; %s %s", many(t.Warnings, "warning"), is(t.Warnings))
+		s += ", and " + many(t.Warnings, "warning")
 	}
 	if t.Silenced > 0 {
 		s += fmt.Sprintf("; %s %s silenced", many(t.Silenced, "finding"), is(t.Silenced))
