@@ -262,6 +262,24 @@ func TestReportGoesBeforeItsMail(t *testing.T) {
 	})
 }
 
+// A window of several days counts for the day in which it begins, wherever that is said to be.
+func TestWindowIsOfItsFirstDay(t *testing.T) {
+	each(t, func(t *testing.T, s *reports.Store) {
+		for i, window := range [][2]string{
+			{"2026-11-10T00:00:00Z", "2026-11-16T23:59:59Z"},
+			{"2026-11-10T22:00:00-04:00", "2026-11-11T21:59:59-04:00"}, // the 11th in UTC
+		} {
+			text := string(report("example.com", fmt.Sprint(i), 1, 10, 0))
+			text = strings.Replace(strings.Replace(text, "2026-11-19T00:00:00Z", window[0], 1), "2026-11-19T23:59:59Z", window[1], 1)
+			fates(t, s, arrival([]byte(text)))
+		}
+		facts, err := s.Facts(t.Context(), "example.com", today.AddDate(0, 0, -30), today)
+		if err != nil || len(facts.Days) != 2 || facts.Days[0].Day.Day() != 10 || facts.Days[1].Day.Day() != 11 {
+			t.Errorf("%+v, %v", facts, err)
+		}
+	})
+}
+
 // A report without a domain is known by the address that it came to, which nobody signed.
 func TestToken(t *testing.T) {
 	each(t, func(t *testing.T, s *reports.Store) {
