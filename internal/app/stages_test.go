@@ -9,7 +9,7 @@ import (
 
 // guarded are settings with a guard.
 func guarded(guard string) string {
-	return "policies = [\"policies/*.toml\"]\nstate = \"state\"\n[certificates]\nsource = \"local\"\n[rollout]\nguard = \"" + guard + "\"\n"
+	return "policies = [\"policies/*.toml\"]\nstate = \"state\"\n[certificates]\nsource = \"local\"\n[review]\n[rollout]\nguard = \"" + guard + "\"\n"
 }
 
 // An edit to enforce waits for its evidence in testing, whatever else is edited; an edit to
