@@ -244,7 +244,9 @@ func (s *steward) attend(ctx context.Context) {
 	err := s.judge.each(ctx, pick(known, guarded), func(x *judged) error {
 		switch goal := x.domain.Policy(); {
 		case !x.verdict.Ready:
-			s.stager.lack(x.domain.Name, lacking(x.verdict))
+			if missing := lacking(x.verdict); s.stager.lack(x.domain.Name, missing) {
+				s.log.Warn("an edit to enforce is kept back: its evidence is not there", "domain", x.domain.Name, "missing", missing)
+			}
 		default:
 			s.log.Info("the evidence for enforce is there", "domain", x.domain.Name)
 			changed = s.stager.grant(x.domain.Name, stage{mtasts.ModeEnforce, time.Duration(goal.MaxAge) * time.Second}) || changed
