@@ -29,6 +29,7 @@ func (s *Store) claim(ctx context.Context, l lane, n int, lease time.Duration) (
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
+	defer s.lock()()
 	if s.db.Postgres() {
 		due += " FOR UPDATE SKIP LOCKED" // processes do not wait for each other; SQLite has one writer at a time
 	}
@@ -82,6 +83,7 @@ func (s *Store) postpone(ctx context.Context, domains []string, until time.Time)
 }
 
 func (s *Store) setDue(ctx context.Context, query string, domains []string, at time.Time) error {
+	defer s.lock()()
 	for group := range slices.Chunk(domains, atOnce) {
 		args := []any{at.Unix()}
 		for _, d := range group {

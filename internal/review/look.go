@@ -116,7 +116,7 @@ func (s *Scheduler) record(ctx context.Context) {
 // have it looked at again at once.
 func (s *Scheduler) gather(first Seen) []Seen {
 	group := map[string]Seen{first.Domain: first}
-	for len(group) < atOnce {
+	for len(group) < groupMax {
 		select {
 		case seen, ok := <-s.results:
 			if !ok {

@@ -163,17 +163,45 @@ func (r *recorder) write(states, findings [][]any) error {
 
 // prune gives up the oldest closed findings of domains that have many and got a new one.
 func (r *recorder) prune(all []Seen, group []int, changes []Changes) error {
+	var opened []any
 	for _, n := range group {
-		if len(changes[n].Opened) == 0 {
-			continue
+		if len(changes[n].Opened) > 0 {
+			opened = append(opened, all[n].Domain)
 		}
+	}
+	if len(opened) == 0 {
+		return nil
+	}
+	full, err := r.full(opened)
+	if err != nil {
+		return err
+	}
+	for _, domain := range full {
 		_, err := r.tx.ExecContext(r.ctx, r.db.SQL(`DELETE FROM review_findings WHERE domain = ? AND closed > 0 AND closed <= (
-			SELECT closed FROM review_findings WHERE domain = ? AND closed > 0 ORDER BY closed DESC LIMIT 1 OFFSET ?)`), all[n].Domain, all[n].Domain, maxKept-maxOpen)
+			SELECT closed FROM review_findings WHERE domain = ? AND closed > 0 ORDER BY closed DESC LIMIT 1 OFFSET ?)`), domain, domain, maxKept-maxOpen-maxOpen)
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// full returns which of domains have too many findings.
+func (r *recorder) full(domains []any) ([]string, error) {
+	rows, err := r.tx.QueryContext(r.ctx, r.db.SQL("SELECT domain FROM review_findings WHERE domain IN ("+marks(len(domains))+") GROUP BY domain HAVING count(*) > ?"), append(domains, maxKept-maxOpen)...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var full []string
+	for rows.Next() {
+		var domain string
+		if err := rows.Scan(&domain); err != nil {
+			return nil, err
+		}
+		full = append(full, domain)
+	}
+	return full, rows.Err()
 }
 
 // rows inserts rows.

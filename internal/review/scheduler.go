@@ -39,6 +39,10 @@ const (
 	late      = time.Hour
 	lateShare = 0.1
 
+	// groupMax is how many looks are stored at a time at most: where they come fast a commit
+	// each would be what takes longest.
+	groupMax = 1000
+
 	// storeAgain is how long to wait where looks cannot be stored, and storeAtEnd how long
 	// they may take to be stored at the end.
 	storeAgain = 5 * time.Second
@@ -123,7 +127,7 @@ func New(o Options) (*Scheduler, error) {
 		o.Pace = DefaultPace()
 	}
 	return &Scheduler{
-		o: o, store: o.Store, metrics: newMetrics(o.Codes), wake: make(chan struct{}, 1), jobs: make(chan job), results: make(chan Seen, o.Parallel),
+		o: o, store: o.Store, metrics: newMetrics(o.Codes), wake: make(chan struct{}, 1), jobs: make(chan job), results: make(chan Seen, groupMax),
 		risks: map[string]Risk{}, touched: map[string]bool{}, trouble: map[string]string{},
 	}, nil
 }
