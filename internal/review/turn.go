@@ -12,9 +12,6 @@ func (s *Scheduler) turn(ctx context.Context) (more bool) {
 	if now.Sub(s.synced) >= enlistEach && s.tell("domains are not put on the schedule", s.sync(ctx)) {
 		s.synced = now
 	}
-	if s.synced.IsZero() {
-		return false // who does not know the domains yet takes all of them for strangers
-	}
 	if now.Sub(s.counted) >= enlistEach && s.tell("findings are not counted", s.count(ctx)) {
 		s.counted = now
 	}
@@ -58,6 +55,14 @@ func (s *Scheduler) tell(what string, err error) bool {
 // sync puts domains that are new on the schedule. Those of a first start are spread over
 // twice the time that they take at the full rate: what turns out bad meanwhile has its turn.
 func (s *Scheduler) sync(ctx context.Context) error {
+	// First of all: who does not know the domains takes them for strangers, and gives them up.
+	risks := map[string]Risk{}
+	for _, d := range s.o.Domains() {
+		risks[d.Name] = d.Risk
+	}
+	s.mu.Lock()
+	s.risks = risks
+	s.mu.Unlock()
 	if s.enlisted == nil {
 		all, err := s.store.enlisted(ctx)
 		if err != nil {
@@ -65,16 +70,12 @@ func (s *Scheduler) sync(ctx context.Context) error {
 		}
 		s.enlisted = all
 	}
-	risks := map[string]Risk{}
 	var fresh []string
-	for _, d := range s.o.Domains() {
-		if risks[d.Name] = d.Risk; !s.enlisted[d.Name] {
-			fresh = append(fresh, d.Name)
+	for d := range risks {
+		if !s.enlisted[d] {
+			fresh = append(fresh, d)
 		}
 	}
-	s.mu.Lock()
-	s.risks = risks
-	s.mu.Unlock()
 	for d := range s.enlisted {
 		if _, known := risks[d]; !known {
 			delete(s.enlisted, d) // it may come back
