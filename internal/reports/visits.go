@@ -35,32 +35,63 @@ type reporter struct {
 // Under several policy types the same sessions may stand, so the one with most counts and
 // not the sum, as in tlsrpt.(*Report).Sessions (RFC 8460 §4).
 func visits(f *Facts) (list []*visit, claims map[time.Time]int64) {
-	type key struct {
-		day time.Time
-		reporter
-	}
-	days, failures := map[key][]Day{}, map[key][]Failures{}
-	for _, d := range f.Days {
-		k := key{d.Day, reporter{d.Submitter, d.Authenticated}}
-		days[k] = append(days[k], d)
-	}
-	for _, x := range f.Failures {
-		k := key{x.Day, reporter{x.Submitter, x.Authenticated}}
-		failures[k] = append(failures[k], x)
-	}
+	days, failures := inOrder(f.Days, Day.moment), inOrder(f.Failures, Failures.moment)
 	claims = map[time.Time]int64{}
-	for k, ds := range days {
-		v := newVisit(k.reporter, ds, failures[k])
-		if !k.authenticated && days[key{k.day, reporter{k.name, true}}] != nil {
-			claims[k.day] = added(claims[k.day], v.reports)
+	for len(days) > 0 {
+		m := days[0].moment()
+		_, failures = cut(failures, func(x Failures) bool { return x.moment().compare(m) < 0 }) // of nobody who reported
+		var ds []Day
+		var xs []Failures
+		ds, days = cut(days, func(d Day) bool { return d.moment() == m })
+		xs, failures = cut(failures, func(x Failures) bool { return x.moment() == m })
+		v := newVisit(m.reporter, ds, xs)
+		// Who was authenticated comes right before those who only say the same name.
+		if n := len(list); !m.authenticated && n > 0 && list[n-1].authenticated && list[n-1].name == v.name && list[n-1].day.Equal(v.day) {
+			claims[v.day] = added(claims[v.day], v.reports)
 			continue
 		}
 		list = append(list, v)
 	}
-	slices.SortFunc(list, func(a, b *visit) int {
-		return cmp.Or(a.day.Compare(b.day), compareReporters(a.reporter, b.reporter))
-	})
 	return list, claims
+}
+
+// moment is a day of a reporter.
+type moment struct {
+	day int64
+	reporter
+}
+
+func (d Day) moment() moment { return moment{dayOf(d.Day), reporter{d.Submitter, d.Authenticated}} }
+
+func (x Failures) moment() moment {
+	return moment{dayOf(x.Day), reporter{x.Submitter, x.Authenticated}}
+}
+
+func (m moment) compare(o moment) int {
+	if m.day != o.day {
+		return cmp.Compare(m.day, o.day)
+	}
+	return compareReporters(m.reporter, o.reporter)
+}
+
+// inOrder returns rows in the order of moments. They come nearly so from a database.
+func inOrder[T any](rows []T, of func(T) moment) []T {
+	compare := func(a, b T) int { return of(a).compare(of(b)) }
+	if slices.IsSortedFunc(rows, compare) {
+		return rows
+	}
+	rows = slices.Clone(rows)
+	slices.SortStableFunc(rows, compare)
+	return rows
+}
+
+// cut takes the first rows for which f is true.
+func cut[T any](rows []T, f func(T) bool) (first, rest []T) {
+	n := 0
+	for n < len(rows) && f(rows[n]) {
+		n++
+	}
+	return rows[:n:n], rows[n:]
 }
 
 func compareReporters(a, b reporter) int {
@@ -76,19 +107,27 @@ func compareReporters(a, b reporter) int {
 }
 
 func newVisit(r reporter, days []Day, failures []Failures) *visit {
-	v := &visit{reporter: r, day: days[0].Day, failures: failures}
-	type sum struct{ all, bad int64 }
-	byType := map[string]sum{}
+	v := &visit{reporter: r, day: startOf(dayOf(days[0].Day)), failures: failures}
+	type sum struct {
+		policyType string
+		all, bad   int64
+	}
+	sums := make([]sum, 0, 4) // there are four types: a map costs more
 	for _, d := range days {
 		v.reports = max(v.reports, d.Reports)
-		s := byType[d.PolicyType]
-		byType[d.PolicyType] = sum{added(s.all, added(d.Successful, d.Failed)), added(s.bad, d.Failed)}
+		i := slices.IndexFunc(sums, func(s sum) bool { return s.policyType == d.PolicyType })
+		if i < 0 {
+			i, sums = len(sums), append(sums, sum{policyType: d.PolicyType})
+		}
+		s := &sums[i]
+		s.all, s.bad = added(s.all, added(d.Successful, d.Failed)), added(s.bad, d.Failed)
 	}
-	for _, s := range byType {
+	for _, s := range sums {
 		v.sessions, v.failed = max(v.sessions, s.all), max(v.failed, s.bad)
+		if s.policyType == string(tlsrpt.PolicySTS) {
+			v.stsSessions, v.stsFailed = s.all, s.bad
+		}
 	}
-	sts := byType[string(tlsrpt.PolicySTS)]
-	v.stsSessions, v.stsFailed = sts.all, sts.bad
 	return v
 }
 
