@@ -141,6 +141,9 @@ func (s *Store) parse(a *Arrival) (r *tlsrpt.Report, packed []byte, size int, er
 			return nil, nil, 0, err
 		}
 		packed, mediaType, notes = m.Data, m.MediaType, of
+		if m.Inner && a.Submitter != "" {
+			a.Submitter, a.Unauthenticated = "", WithinMail
+		}
 	}
 	text, of, err := tlsrpt.Unpack(packed, mediaType)
 	if err != nil {
