@@ -4,6 +4,8 @@ import (
 	"hash/maphash"
 	"sync"
 	"time"
+
+	"golang.org/x/net/publicsuffix"
 )
 
 const (
@@ -58,4 +60,13 @@ func (f *flood) giveBack(domain, submitter string) {
 	if *cell > 0 { // else a day began meanwhile
 		*cell--
 	}
+}
+
+// organization is whom reports of submitter are counted for: who has a domain has any number
+// below it, and can sign for each.
+func organization(submitter string) string {
+	if org, err := publicsuffix.EffectiveTLDPlusOne(submitter); err == nil {
+		return org
+	}
+	return submitter
 }

@@ -94,10 +94,7 @@ type aside struct {
 func (s *Store) sift(a *Arrival) (parts []*part, asides []*aside) {
 	report, packed, size, err := s.parse(a)
 	if err != nil {
-		reason, detail := Unreadable, err.Error()
-		if bad := (*tlsrpt.ErrReport)(nil); errors.As(err, &bad) {
-			reason, detail = Reason(bad.Reason), bad.Detail
-		}
+		reason, detail := reasonOf(err)
 		return nil, []*aside{newAside(a, sha256.Sum256(a.Data), "", reason, detail, a.Data)}
 	}
 	if size > bigText {
@@ -111,7 +108,8 @@ func (s *Store) sift(a *Arrival) (parts []*part, asides []*aside) {
 		r := byDomain[domain]
 		p, err := s.newPart(a, domain, r)
 		if err != nil {
-			asides = append(asides, newAside(a, whole, domain, Unreadable, err.Error(), nil))
+			reason, detail := reasonOf(err)
+			asides = append(asides, newAside(a, whole, domain, reason, detail, nil))
 			continue
 		}
 		if domain == byToken && p.unauthenticated == "" {
@@ -128,6 +126,14 @@ func (s *Store) sift(a *Arrival) (parts []*part, asides []*aside) {
 		parts = append(parts, p)
 	}
 	return parts, asides
+}
+
+// reasonOf says why something was set aside that could not be read.
+func reasonOf(err error) (reason Reason, detail string) {
+	if bad := (*tlsrpt.ErrReport)(nil); errors.As(err, &bad) {
+		return Reason(bad.Reason), bad.Detail
+	}
+	return Unreadable, err.Error()
 }
 
 // parse reads what came. packed is the report in it as it came, size how many bytes it is
@@ -199,6 +205,9 @@ func (s *Store) newPart(a *Arrival, domain string, r *tlsrpt.Report) (*part, err
 	if p.details, err = json.Marshal(r); err != nil {
 		return nil, err
 	}
+	if len(p.details) > tlsrpt.MaxReportSize { // what is "<" in a report is "\u003c" here
+		return nil, &tlsrpt.ErrReport{Reason: "too-big", Detail: "written down in full it is more than can be read again"}
+	}
 	return p, nil
 }
 
@@ -235,7 +244,7 @@ func (s *Store) refuse(p *part) Reason {
 	case p.arrival.Channel == File:
 		return "" // somebody's own
 	}
-	n := s.flood.count(p.domain, p.arrival.Submitter, now)
+	n := s.flood.count(p.domain, organization(p.arrival.Submitter), now)
 	if n > aDay {
 		return Flood
 	}

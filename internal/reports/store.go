@@ -2,12 +2,15 @@ package reports
 
 import (
 	"context"
+	"crypto/sha256"
 	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"runtime"
+	"runtime/debug"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -165,8 +168,16 @@ func (s *Store) siftSome(arrivals []*Arrival) []sifted {
 	return list[:min(next.Load(), int64(len(arrivals)))]
 }
 
-// siftOne reads an arrival, and packs what is kept of it.
+// siftOne reads an arrival, and packs what is kept of it. One that we stumble over is set
+// aside: it must not end the server, and again at each start.
 func (s *Store) siftOne(a *Arrival) (x sifted) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			why := strconv.QuoteToASCII(fmt.Sprint(fault))
+			s.o.Log.Error("a mistake while a report was read, which was set aside", "err", why, "stack", string(debug.Stack()))
+			x = sifted{asides: []*aside{newAside(a, sha256.Sum256(a.Data), "", Unreadable, "a mistake of this program: "+why, a.Data)}}
+		}
+	}()
 	x.parts, x.asides = s.sift(a)
 	for _, p := range x.parts {
 		x.weight += 3 * int64(len(p.details)) // the report as it was read is some more
@@ -185,7 +196,7 @@ func (s *Store) uncount(all []sifted, fresh map[*part]int64) {
 	for _, x := range all {
 		for _, p := range x.parts {
 			if _, isNew := fresh[p]; !isNew && p.arrival.Channel != File {
-				s.flood.giveBack(p.domain, p.arrival.Submitter)
+				s.flood.giveBack(p.domain, organization(p.arrival.Submitter))
 			}
 		}
 	}
