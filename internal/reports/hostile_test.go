@@ -79,3 +79,23 @@ func TestMistake(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// Large reports take the places of many, or a stranger would fill the disk.
+func TestFloodOfLargeOnes(t *testing.T) {
+	s := newStore(t, database.Options{File: filepath.Join(t.TempDir(), "db")}, noon)
+	lines := strings.TrimSuffix(strings.Repeat(`"`+strings.Repeat("x", 1000)+`",`, 190), ",")
+	policy := `{"policy":{"policy-type":"sts","policy-domain":"example.com","policy-string":[` + lines + `]},"summary":{"total-successful-session-count":1,"total-failure-session-count":0}},`
+	taken := 0
+	for i := range 16 {
+		text := strings.Replace(string(report("example.com", fmt.Sprint(i), 1, 4, 0)), `"policies":[`, `"policies":[`+strings.Repeat(policy, 45), 1)
+		if got := fates(t, s, stranger([]byte(text))); got[0] == "taken" {
+			taken++
+		}
+	}
+	if taken < 10 || taken > 15 { // of 8 MiB each
+		t.Errorf("%d were taken", taken)
+	}
+	if got := fates(t, s, stranger(report("example.com", "small", 1, 4, 0))); got[0] != "taken" {
+		t.Errorf("a small one: %s", got[0])
+	}
+}

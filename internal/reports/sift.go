@@ -54,6 +54,7 @@ type part struct {
 	arrival         *Arrival
 	submitter       string // authenticated, or as claimed
 	nameless        bool   // sums leave out who claims to have sent it
+	places          int    // that it takes of those of the day
 	unauthenticated Unauthenticated
 	successful      int64
 	failed          int64
@@ -115,6 +116,11 @@ func (s *Store) sift(a *Arrival) (parts []*part, asides []*aside) {
 		if domain == byToken && p.unauthenticated == "" {
 			p.unauthenticated = DomainNotSigned
 		}
+		size := len(p.details) / 4 // packed, at the least
+		if len(byDomain) == 1 {
+			size = max(size, len(packed))
+		}
+		p.places = places(size)
 		if reason := s.refuse(p); reason != "" {
 			asides = append(asides, newAside(a, whole, domain, reason, "", p.details))
 			continue
@@ -244,7 +250,7 @@ func (s *Store) refuse(p *part) Reason {
 	case p.arrival.Channel == File:
 		return "" // somebody's own
 	}
-	n := s.flood.count(p.domain, organization(p.arrival.Submitter), now)
+	n := s.flood.count(p.domain, organization(p.arrival.Submitter), p.places, now)
 	if n > aDay {
 		return Flood
 	}

@@ -196,7 +196,7 @@ func (s *Store) uncount(all []sifted, fresh map[*part]int64) {
 	for _, x := range all {
 		for _, p := range x.parts {
 			if _, isNew := fresh[p]; !isNew && p.arrival.Channel != File {
-				s.flood.giveBack(p.domain, organization(p.arrival.Submitter))
+				s.flood.giveBack(p.domain, organization(p.arrival.Submitter), p.places)
 			}
 		}
 	}
