@@ -30,7 +30,9 @@ type reporter struct {
 
 // visits brings facts into the form that can be added up. Of a submitter and a day for
 // which there are reports of an authenticated one, those of nobody known, which may be
-// copies or forged, do not count; claims says how many these were, by the day.
+// copies or forged, do not count; claims says how many these were, by the day. Names of one
+// organization are one here: who signs as sender.example may name postmaster@mail.sender.example
+// as its contact, by which a copy over HTTPS is known.
 //
 // Under several policy types the same sessions may stand, so the one with most counts and
 // not the sum, as in tlsrpt.(*Report).Sessions (RFC 8460 §4).
@@ -48,10 +50,16 @@ func visits(f *Facts) (list []*visit, claims map[time.Time]int64) {
 		k := key{x.Day, reporter{x.Submitter, x.Authenticated}}
 		failures[k] = append(failures[k], x)
 	}
+	genuine := map[key]bool{}
+	for k := range days {
+		if k.authenticated {
+			genuine[key{k.day, reporter{organization(k.name), true}}] = true
+		}
+	}
 	claims = map[time.Time]int64{}
 	for k, ds := range days {
 		v := newVisit(k.reporter, ds, failures[k])
-		if !k.authenticated && days[key{k.day, reporter{k.name, true}}] != nil {
+		if !k.authenticated && genuine[key{k.day, reporter{organization(k.name), true}}] {
 			claims[k.day] = added(claims[k.day], v.reports)
 			continue
 		}
