@@ -83,9 +83,6 @@ func (r *Reports) Import(ctx context.Context, files *intake.Files, told func(Imp
 	size := 0
 	store := func() error {
 		outcomes, err := r.Store.Put(ctx, group)
-		if err != nil {
-			return err
-		}
 		for _, o := range outcomes {
 			sum.Fates[o.Fate]++
 			if o.Reason != "" {
@@ -94,7 +91,7 @@ func (r *Reports) Import(ctx context.Context, files *intake.Files, told func(Imp
 		}
 		group, size = nil, 0
 		told(sum)
-		return nil
+		return err
 	}
 	for a, err := range files.Arrivals(ctx) {
 		switch bad := (*intake.FileError)(nil); {

@@ -297,6 +297,24 @@ func TestToken(t *testing.T) {
 	})
 }
 
+// Who signs a bounce, or what is passed on, does not say what stands in the mail within it:
+// anybody can have a mail bounce that looks like a report.
+func TestMailWithinMail(t *testing.T) {
+	each(t, func(t *testing.T, s *reports.Store) {
+		inner := "From: mallory@evil.example\r\nContent-Type: application/tlsrpt+json\r\n\r\n" + string(report("example.com", "id", 1, 4, 0))
+		a := arrival([]byte("From: mailer-daemon@sender.example\r\nContent-Type: multipart/report; boundary=b\r\n\r\n" +
+			"--b\r\nContent-Type: text/plain\r\n\r\nIt bounced.\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n" + inner + "\r\n--b--\r\n"))
+		a.Mail = true
+		if got := fates(t, s, a); !cmp.Equal(got, []string{"taken"}) {
+			t.Error(got)
+		}
+		list, err := s.List(t.Context(), reports.Filter{Domain: "example.com", Limit: 10})
+		if err != nil || len(list) != 1 || list[0].Unauthenticated != reports.WithinMail {
+			t.Errorf("%+v, %v", list, err)
+		}
+	})
+}
+
 func TestFlood(t *testing.T) {
 	now := today
 	s := newStore(t, database.Options{File: t.TempDir() + "/reports.db"}, func() time.Time { return now })

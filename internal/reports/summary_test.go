@@ -92,6 +92,17 @@ func TestSummarizeInAnyOrder(t *testing.T) {
 	}
 }
 
+// A copy over HTTPS is known by its contact, which may be another name of who signs.
+func TestSummarizeCopyByAnotherName(t *testing.T) {
+	h := &history{}
+	h.sayAs(true, "sts", 3, "sender.example", 100, 0, "", "")
+	h.sayAs(false, "sts", 3, "mail.sender.example", 100, 0, "", "")
+	h.sayAs(false, "sts", 3, "other.example", 10, 0, "", "")
+	if s := h.summary(); s.Sessions != 110 || s.AlsoClaimed != 1 {
+		t.Errorf("%d sessions, %d reports also claimed", s.Sessions, s.AlsoClaimed)
+	}
+}
+
 // Policies of one type, as on the day of an edit, add up; failures under several hosts do.
 func TestSummarizeAdds(t *testing.T) {
 	h := &history{}

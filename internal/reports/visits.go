@@ -30,12 +30,15 @@ type reporter struct {
 
 // visits brings facts into the form that can be added up. Of a submitter and a day for
 // which there are reports of an authenticated one, those of nobody known, which may be
-// copies or forged, do not count; claims says how many these were, by the day.
+// copies or forged, do not count; claims says how many these were, by the day. Names of one
+// organization are one here: who signs as sender.example may name postmaster@mail.sender.example
+// as its contact, by which a copy over HTTPS is known.
 //
 // Under several policy types the same sessions may stand, so the one with most counts and
 // not the sum, as in tlsrpt.(*Report).Sessions (RFC 8460 §4).
 func visits(f *Facts) (list []*visit, claims map[time.Time]int64) {
 	days, failures := inOrder(f.Days, Day.moment), inOrder(f.Failures, Failures.moment)
+	genuine := genuineReporters(days)
 	claims = map[time.Time]int64{}
 	for len(days) > 0 {
 		m := days[0].moment()
@@ -45,14 +48,47 @@ func visits(f *Facts) (list []*visit, claims map[time.Time]int64) {
 		ds, days = cut(days, func(d Day) bool { return d.moment() == m })
 		xs, failures = cut(failures, func(x Failures) bool { return x.moment() == m })
 		v := newVisit(m.reporter, ds, xs)
-		// Who was authenticated comes right before those who only say the same name.
-		if n := len(list); !m.authenticated && n > 0 && list[n-1].authenticated && list[n-1].name == v.name && list[n-1].day.Equal(v.day) {
+		if !m.authenticated && genuine.has(v.day, v.name) {
 			claims[v.day] = added(claims[v.day], v.reports)
 			continue
 		}
 		list = append(list, v)
 	}
 	return list, claims
+}
+
+// genuine are the organizations that were authenticated, by day.
+type genuine struct {
+	seen map[genuineKey]bool
+	orgs map[string]string // of names: asking the public suffix list takes a microsecond
+}
+
+type genuineKey struct {
+	day int64
+	org string
+}
+
+func genuineReporters(days []Day) *genuine {
+	g := &genuine{map[genuineKey]bool{}, map[string]string{}}
+	for _, d := range days {
+		if d.Authenticated {
+			g.seen[genuineKey{dayOf(d.Day), g.org(d.Submitter)}] = true
+		}
+	}
+	return g
+}
+
+func (g *genuine) has(day time.Time, name string) bool {
+	return g.seen[genuineKey{dayOf(day), g.org(name)}]
+}
+
+func (g *genuine) org(name string) string {
+	org, known := g.orgs[name]
+	if !known {
+		org = organization(name)
+		g.orgs[name] = org
+	}
+	return org
 }
 
 // moment is a day of a reporter.
