@@ -25,7 +25,7 @@ COPY --from=build --chown=65532:65532 /out/state /var/lib/mtasts-server
 # (podman run --sysctl net.ipv4.ip_unprivileged_port_start=0), or listen on other ports.
 USER 65532:65532
 VOLUME /var/lib/mtasts-server
-EXPOSE 443 80
+EXPOSE 443 80 25
 HEALTHCHECK --interval=30s --timeout=6s --start-period=30s CMD ["/mtasts-server", "health"]
 ENTRYPOINT ["/mtasts-server"]
 CMD ["serve", "--config", "/etc/mtasts-server/mtasts-server.toml"]

@@ -7,7 +7,7 @@ SHELL := /bin/sh
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 E2E := internal/e2e
 # Debian packages that the end-to-end tests drive; everything else comes with Go.
-PACKAGES := bind9 bind9-dnsutils buildah curl iproute2 knot nsd openssl pdns-backend-sqlite3 pdns-server postfix postfix-mta-sts-resolver postgresql runc sqlite3 unbound
+PACKAGES := bind9 bind9-dnsutils buildah curl iproute2 knot nsd openssl pdns-backend-sqlite3 pdns-server postfix postfix-mta-sts-resolver postgresql prometheus runc sqlite3 unbound
 FUZZTIME ?= 1m
 BENCHTIME ?= 1s
 SOAK ?= 35m

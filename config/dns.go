@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -224,7 +223,7 @@ func readHook(base string, t *table) *DNSHook {
 	}
 	if s, ok := t.string("url", `"https://hooks.example.net/dns"`); ok {
 		u, err := url.Parse(s)
-		local := err == nil && slices.Contains([]string{"localhost", "127.0.0.1", "::1"}, u.Hostname())
+		local := err == nil && isLocal(u.Hostname())
 		if err != nil || u.Hostname() == "" || u.Scheme != "https" && (u.Scheme != "http" || !local) {
 			t.errorf("url", "", `write url = "https://hooks.example.net/dns"; http is for this machine only`, "url: %q is no https URL", s)
 		}

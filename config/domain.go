@@ -25,6 +25,8 @@ type Circumstances struct {
 	Profile string // "" for none
 	File    string // absolute path
 	Origin  Origin
+	Plan    *Plan // nil: as advised, and by hand
+	Care    *Care // nil: nothing was said
 }
 
 // Policy returns the policy that Body says.
@@ -70,5 +72,6 @@ type fields struct {
 	mx      []mtasts.MXPattern
 	tlsrpt  []string
 	owners  Owners
+	plan    *Plan
 	failed  bool // the table has errors, so nothing may be built on it
 }

@@ -23,6 +23,7 @@ type domainTable struct {
 	key     string // as written
 	name    string // A-label; "" if the key is no domain
 	aliases []string
+	care    *Care
 	fields
 }
 
@@ -98,6 +99,7 @@ func readDomain(key string, t *table) domainTable {
 		}
 		d.aliases = append(d.aliases, strings.Clone(alias))
 	}
+	d.care = readCare(t)
 	t.unknown()
 	d.failed = t.failed
 	return d
@@ -124,6 +126,7 @@ func readFields(t *table) fields {
 	}
 	f.mx = readMX(t)
 	f.tlsrpt = readTLSRPT(t)
+	f.plan = readPlan(t)
 	if o := t.sub("owners"); o != nil {
 		f.owners.Policy, _ = o.string("policy", `"mail team"`)
 		f.owners.DNS, _ = o.string("dns", `"dns team"`)

@@ -130,6 +130,7 @@ func (g *globals) merge(f *policyFile, dt *domainTable, t *table) draft {
 	if f.defaults.failed {
 		t.errorf("", "", "mend [defaults] in this file", "[defaults] has errors")
 	}
+	d.Care = dt.care
 	d.policy = mtasts.Policy{Mode: defaultMode, MaxAge: defaultMaxAge}
 	d.Origin = Origin{FromBuiltin, FromBuiltin, FromBuiltin, FromBuiltin}
 	for i := len(layers) - 1; i >= 0; i-- {
@@ -158,6 +159,9 @@ func (d *draft) apply(f *fields, from Layer) {
 	}
 	if f.tlsrpt != nil {
 		d.TLSRPT, d.Origin.TLSRPT = f.tlsrpt, from
+	}
+	if f.plan != nil {
+		d.Plan = f.plan
 	}
 	d.Owners.Policy = cmp.Or(f.owners.Policy, d.Owners.Policy)
 	d.Owners.DNS = cmp.Or(f.owners.DNS, d.Owners.DNS)

@@ -25,6 +25,9 @@ type Settings struct {
 	Log          Log
 	DNS          DNS
 	Reports      Reports
+	Rollout      Rollout
+	Review       Review
+	Alerts       Alerts
 	KnownMX      []string // domains whose MX hosts are no strangers
 }
 
@@ -119,6 +122,12 @@ func readSettings(file string, t *table) Settings {
 	s.Log = readLog(t.sub("log"))
 	s.DNS = readDNS(base, t.sub("dns"))
 	s.Reports = readReports(base, t.sub("reports"))
+	s.Rollout = readRollout(t.sub("rollout"))
+	s.Review = readReview(base, t.sub("review"))
+	s.Alerts = readAlerts(base, t.sub("alerts"))
+	if s.Rollout.Guard == GuardRefuse && !s.Review.On {
+		t.errorf("rollout", "", "write [review], so that the server looks at the domains", `rollout.guard = "refuse" without [review]: the evidence for enforce would never be there`)
+	}
 	return s
 }
 

@@ -201,9 +201,15 @@ type table struct {
 	known  []string
 	domain string // for problems: the policy domain that this table is about
 	failed bool   // an error was reported
+	whole  bool   // it is one of an array of tables: problems are shown where that begins
 }
 
-func (t *table) key(name string) []string { return append(slices.Clip(t.path), name) }
+func (t *table) key(name string) []string {
+	if t.whole {
+		return t.path
+	}
+	return append(slices.Clip(t.path), name)
+}
 
 // errorf reports an error about one key ("" for the table itself).
 func (t *table) errorf(name, rule, fix, format string, args ...any) {

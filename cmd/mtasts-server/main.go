@@ -76,22 +76,27 @@ func newRoot() *cobra.Command {
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
-			}
-			return usageError{fmt.Errorf("unknown verb %q%s", args[0], suggestion(cmd, args[0]))}
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_ = cmd.Help()
-			return usageError{errors.New("a verb is missing")}
-		},
+		Args:          noVerb,
+		RunE:          verbMissing,
 	}
 	root.SetVersionTemplate("mtasts-server {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().StringP("config", "c", "", "main configuration `file` (default mtasts-server.toml here, else in /etc/mtasts-server)")
-	root.AddCommand(newServe(), newInit(), newCheck(), newPolicy(), newRecords(), newReports(), newVerify(), newForget(), newCerts(), newHealth(), newVersion())
+	root.AddCommand(newServe(), newAlerts(), newInit(), newCheck(), newPolicy(), newRecords(), newReports(), newReview(), newRollout(), newVerify(), newForget(), newCerts(), newHealth(), newVersion())
 	return root
+}
+
+// noVerb and verbMissing are for commands that only have verbs below them.
+func noVerb(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usageError{fmt.Errorf("unknown verb %q%s", args[0], suggestion(cmd, args[0]))}
+}
+
+func verbMissing(cmd *cobra.Command, _ []string) error {
+	_ = cmd.Help()
+	return usageError{errors.New("a verb is missing")}
 }
 
 func suggestion(cmd *cobra.Command, arg string) string {

@@ -33,7 +33,8 @@ const patience = 20 * time.Second
 
 // TestScripts runs the program as people do. A script has the variables $HTTPS,
 // $PLAIN and $ADMIN, three addresses that are free, $DNS, a name server that knows what
-// scriptZone says, and $EXAMPLES, a copy of the examples; beside the usual commands it has these:
+// scriptZone says, $EXAMPLES, a copy of the examples, and $AGO0 to $AGO59, days from today
+// back; beside the usual commands it has these:
 //
 //	exits CODE COMMAND...   runs the command and wants this exit code
 //	expand FILE...          replaces the variables in files
@@ -59,6 +60,9 @@ func TestScripts(t *testing.T) {
 				env.Setenv(name, addr)
 			}
 			env.Setenv("DNS", ns)
+			for n := range 60 {
+				env.Setenv(fmt.Sprintf("AGO%d", n), time.Now().UTC().AddDate(0, 0, -n).Format(time.DateOnly))
+			}
 			examples := filepath.Join(env.WorkDir, "examples")
 			env.Setenv("EXAMPLES", examples)
 			return errors.Join(lookInto(world, env), os.CopyFS(examples, os.DirFS("../../examples")))

@@ -160,9 +160,14 @@ func shownFile(file string) (name string, below bool) {
 // wrap writes text that begins at a column, and goes on below it in lines of at most
 // textWidth characters, unless a word is longer.
 func wrap(out io.Writer, first string, indent int, text string) {
+	wrapTo(out, first, indent, textWidth, text)
+}
+
+// wrapTo is wrap with lines of another width.
+func wrapTo(out io.Writer, first string, indent, width int, text string) {
 	line, at := first+strings.Repeat(" ", max(0, indent-len([]rune(first)))), 0
 	for _, word := range strings.Fields(text) {
-		if at > 0 && indent+at+1+len([]rune(word)) > textWidth {
+		if at > 0 && indent+at+1+len([]rune(word)) > width {
 			fmt.Fprintln(out, strings.TrimRight(line, " "))
 			line, at = strings.Repeat(" ", indent), 0
 		}

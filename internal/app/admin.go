@@ -28,6 +28,9 @@ type admin struct {
 	server    *policyserve.Server
 	announcer *announcer // nil: nothing is published in DNS
 	reporting *reporting // nil: no reports are received
+	reviewing *reviewing
+	alerting  *alerting
+	steward   *steward
 	errands   []*errand
 	version   string
 	serving   atomic.Bool // the listeners are open and not being closed
@@ -38,6 +41,9 @@ func newAdminServer(a *admin, log *slog.Logger, cs ...prometheus.Collector) *htt
 	registry.MustRegister(cs...)
 	registry.MustRegister(a.publisher, a.certs, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(a.version))
 	registry.MustRegister(a.reporting.collectors()...)
+	registry.MustRegister(a.reviewing.collectors()...)
+	registry.MustRegister(a.alerting.collectors()...)
+	registry.MustRegister(a.steward)
 	if a.announcer != nil {
 		registry.MustRegister(a.announcer)
 		if a.announcer.zone != nil {
@@ -111,6 +117,9 @@ func (a *admin) amiss(s certs.Summary) []string {
 	lines := slices.Concat(a.publisher.report().amiss, a.stuck(), a.certs.Trouble(), a.server.Trouble())
 	lines = append(lines, a.announcer.amiss()...)
 	lines = append(lines, a.reporting.amiss()...)
+	lines = append(lines, a.reviewing.amiss()...)
+	lines = append(lines, a.alerting.amiss()...)
+	lines = append(lines, a.steward.amiss()...)
 	if why := a.wrongClock(s); why != "" {
 		lines = append(lines, fmt.Sprintf("the clock looks wrong, it says %s: %s", a.publisher.now().UTC().Format(time.RFC3339), why))
 	}

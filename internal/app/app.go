@@ -54,7 +54,11 @@ type App struct {
 	certs     *certs.Manager
 	watcher   *config.Watcher
 	announcer *announcer // nil: nothing is published in DNS
+	archive   *archive   // nil: no evidence is kept
 	reporting *reporting // nil: no reports are received
+	reviewing *reviewing
+	alerting  *alerting
+	steward   *steward
 	admin     *admin
 	stdout    io.Writer
 
@@ -86,7 +90,13 @@ func New(o Options) (*App, error) {
 		return nil, err
 	}
 	domains := &known{table: func() *policyserve.Table { return a.server.Table() }}
-	if a.reporting, err = newReporting(s, domains, a.log, o.Now); err != nil {
+	var broken error
+	if wantsArchive(s) {
+		if a.archive, broken = openArchive(s, domains.has, domains.byToken, a.log, o.Now); broken != nil {
+			a.log.Error("no evidence is kept until this is mended and the server started anew; policies are served", "err", broken)
+		}
+	}
+	if a.reporting, err = newReporting(s, a.archive, broken, domains, a.log, o.Now); err != nil {
 		return nil, err
 	}
 	if a.server, err = policyserve.New(serveOptions(s, a.certs, a.reporting.hosts(), a.log)); err != nil {
@@ -106,14 +116,18 @@ func New(o Options) (*App, error) {
 		announcer: a.announcer,
 		copying:   errand{name: "keeping a copy of the main file"},
 		further:   slices.Collect(maps.Keys(a.reporting.hosts())),
+		stager:    newStager(s.Rollout.Guard, book.Len() == 0, o.Now),
 		loader:    loader, ledger: book, server: a.server, certs: a.certs, log: a.log, level: level, now: o.Now,
 	}
+	a.alerting = newAlerting(s, a.archive, a.publisher, (&register{snapshot: a.publisher.shown.Load}).find, o.Now)
+	a.steward = newSteward(s, a.archive, a.publisher, a.alerting.raise, o.Now)
+	a.reviewing = newReviewing(s, a.archive, a.publisher, a.alerting, o.Now)
 	a.watcher = config.NewWatcher(pollEvery, a.log)
 	a.reading = &errand{name: "reading the configuration, or the ledger"}
 	a.certFiles = &errand{name: "reading the certificate files"}
 	a.watching = &errand{name: "watching directories for changes"}
 	a.admin = &admin{
-		publisher: a.publisher, certs: a.certs, server: a.server, announcer: a.announcer, reporting: a.reporting, version: o.Version,
+		publisher: a.publisher, certs: a.certs, server: a.server, announcer: a.announcer, reporting: a.reporting, reviewing: a.reviewing, alerting: a.alerting, steward: a.steward, version: o.Version,
 		errands: []*errand{a.reading, a.certFiles, a.watching, &a.publisher.copying},
 	}
 	if a.announcer != nil && a.announcer.files != nil {
@@ -169,6 +183,9 @@ func (a *App) Run(ctx context.Context, hup <-chan os.Signal) error {
 	if a.reporting != nil {
 		background.Go(func() { a.reporting.run(ctx) })
 	}
+	background.Go(func() { a.reviewing.run(ctx) })
+	background.Go(func() { a.alerting.run(ctx) })
+	background.Go(func() { a.steward.run(ctx) })
 	a.admin.serving.Store(true)
 	a.log.Info("serving", "https", addresses(ls.https), "http", addresses(ls.http), "plain", addresses(ls.plain), "admin", addresses(ls.admin), "watching", a.watcher.String())
 	a.notify(systemd.SdNotifyReady)
@@ -188,6 +205,8 @@ func (a *App) Run(ctx context.Context, hup <-chan os.Signal) error {
 	servers.Wait()
 	if !endsBefore(drain, &background) {
 		a.log.Warn("storage does not answer: what waits for it is left behind")
+	} else {
+		a.archive.close()
 	}
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause

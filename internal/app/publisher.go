@@ -33,7 +33,11 @@ type publisher struct {
 	now    func() time.Time
 
 	announcer *announcer // nil: nothing is published in DNS
-	further   []string   // hosts that need certificates beside the policy hosts
+	stager    *stager
+	further   []string // hosts that need certificates beside the policy hosts
+
+	shown atomic.Pointer[config.Snapshot] // what is published
+	poke  func()                          // has the steward look at what waits for evidence; may be nil
 
 	said atomic.Pointer[report] // for who must not wait for storage
 
@@ -83,7 +87,7 @@ func (p *publisher) look() {
 		// What forget wrote may belong to an edit that is not read yet.
 		version = p.version
 	}
-	if snap != p.snap || version != p.version || !p.nextGone.IsZero() && !now.Before(p.nextGone) {
+	if snap != p.snap || version != p.version || p.stager.hasChanged() || !p.nextGone.IsZero() && !now.Before(p.nextGone) {
 		p.publish(snap, now)
 	}
 	if len(p.plan.kept) > 0 && now.Sub(p.reminded) >= remind {
@@ -121,6 +125,8 @@ func (p *publisher) setTrouble(err error) {
 func (p *publisher) publish(snap *config.Snapshot, now time.Time) {
 	first := p.snap == nil
 	touched := p.touched(snap)
+	p.addStaged(touched, snap)
+	p.stager.apply(touched, p.ledger)
 	p.version = p.ledger.Version() // what others write from here on is looked at next time
 	rev := p.revise(snap, touched, func(k kept) bool { return p.letGo(k, now) })
 	err := p.ledger.Publish(now, rev.records)
@@ -147,6 +153,10 @@ func (p *publisher) publish(snap *config.Snapshot, now time.Time) {
 	}
 	p.logChanges(rev, first)
 	p.snap = snap
+	p.shown.Store(snap)
+	if p.poke != nil {
+		p.poke()
+	}
 }
 
 // settle takes over the settings that can change while the server runs, and says
@@ -202,6 +212,7 @@ func needRestart(started, now config.Settings) []string {
 		{"limits", started.Limits, now.Limits},
 		{"dns", started.DNS, now.DNS},
 		{"reports", started.Reports, now.Reports},
+		{"rollout", started.Rollout, now.Rollout},
 		{"log.format", started.Log.Format, now.Log.Format},
 	} {
 		if !reflect.DeepEqual(s.old, s.new) {

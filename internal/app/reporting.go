@@ -17,7 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"mtasts-server/config"
-	"mtasts-server/internal/database"
 	"mtasts-server/internal/lookup"
 	"mtasts-server/internal/reports"
 	"mtasts-server/internal/reports/intake"
@@ -29,21 +28,24 @@ import (
 type reporting struct {
 	settings config.Reports
 	log      *slog.Logger
-	post     *intake.Post // nil: nothing is taken over HTTPS
-	mail     *intake.Mail // nil: nor by mail
-	db       *database.DB
+	post     *intake.Post  // nil: nothing is taken over HTTPS
+	mail     *intake.Mail  // nil: nor by mail
 	desk     *reports.Desk // nil: reports cannot be kept
 	unusable error         // why
 	noMail   error         // why mail is not taken that should be
 }
 
-// newReporting returns nil where no reports are received.
-func newReporting(s config.Settings, domains *known, log *slog.Logger, now func() time.Time) (*reporting, error) {
+// newReporting returns nil where no reports are received. Without an archive, for broken's
+// reason, their senders are told to come again.
+func newReporting(s config.Settings, a *archive, broken error, domains *known, log *slog.Logger, now func() time.Time) (*reporting, error) {
 	if !s.Reports.Receives() {
 		return nil, nil
 	}
 	r := &reporting{settings: s.Reports, log: log}
-	if r.unusable = r.openDesk(s, domains, now); r.unusable != nil {
+	if r.unusable = broken; a != nil {
+		r.unusable = r.openDesk(s, a, domains, now)
+	}
+	if r.unusable != nil {
 		log.Error("reports are not taken until this is mended and the server started anew; policies are served", "err", r.unusable)
 	}
 	if s.Reports.Host == "" {
@@ -54,46 +56,13 @@ func newReporting(s config.Settings, domains *known, log *slog.Logger, now func(
 	return r, err
 }
 
-func (r *reporting) openDesk(s config.Settings, domains *known, now func() time.Time) error {
-	var err error
-	if r.db, err = openDatabase(s); err != nil {
-		return err
-	}
-	store, err := newStore(r.db, s, domains, r.log, now)
-	if err != nil {
-		return err
-	}
+func (r *reporting) openDesk(s config.Settings, a *archive, domains *known, now func() time.Time) error {
 	spool, err := reports.OpenSpool(filepath.Join(reportsDir(s), "spool"), s.Reports.Spool, r.log)
 	if err != nil {
 		return err
 	}
-	r.desk, err = reports.NewDesk(reports.DeskOptions{Spool: spool, Store: store, Now: now, Log: r.log, Label: domains.label})
+	r.desk, err = reports.NewDesk(reports.DeskOptions{Spool: spool, Store: a.reports, Now: now, Log: r.log, Label: domains.label})
 	return err
-}
-
-func reportsDir(s config.Settings) string { return filepath.Join(s.State, "reports") }
-
-// openDatabase opens where reports are kept.
-func openDatabase(s config.Settings) (*database.DB, error) {
-	o := database.Options{URL: s.Reports.Database, File: filepath.Join(reportsDir(s), "reports.db")}
-	if file := s.Reports.DatabaseFile; file != "" {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("reports.database_file: %w", err)
-		}
-		if o.URL = strings.TrimSpace(string(text)); o.URL == "" {
-			return nil, fmt.Errorf("reports.database_file: %q is empty", file)
-		}
-	}
-	return database.Open(o)
-}
-
-func newStore(db *database.DB, s config.Settings, domains *known, log *slog.Logger, now func() time.Time) (*reports.Store, error) {
-	k := s.Reports.Keep
-	return reports.New(reports.Options{
-		DB: db, Known: domains.has, DomainOf: domains.byToken, Now: now, Log: log,
-		Keep: reports.Keep{Raw: k.Raw, Details: k.Details, Sums: k.Sums, Asides: k.Asides},
-	})
 }
 
 // deliver keeps what came in.
@@ -184,9 +153,6 @@ func (r *reporting) run(ctx context.Context) {
 		}
 	}
 	wait.Wait()
-	if r.db != nil {
-		r.db.Close()
-	}
 }
 
 func (r *reporting) serveMail(ctx context.Context, what, addr string, serve func(net.Listener) error) {

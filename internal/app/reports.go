@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"mtasts-server/config"
-	"mtasts-server/internal/database"
 	"mtasts-server/internal/reports"
 	"mtasts-server/internal/reports/intake"
 	"mtasts-server/mtasts"
@@ -25,7 +24,7 @@ type Reports struct {
 	Domains []string // configured or published, sorted
 
 	settings config.Settings
-	db       *database.DB
+	archive  *archive
 }
 
 // ErrNoReports says that none ever came, so that there is no database to look at.
@@ -45,22 +44,18 @@ func OpenReports(file string, create bool, warn func(error)) (*Reports, error) {
 			return nil, ErrNoReports
 		}
 	}
-	if r.db, err = openDatabase(s); err != nil {
+	tokens := tokensOf(r.Domains)
+	r.archive, err = openArchive(s, func(domain string) bool { _, found := slices.BinarySearch(r.Domains, domain); return found },
+		func(token string) string { return tokens[token] }, slog.New(slog.DiscardHandler), time.Now)
+	if err != nil {
 		return nil, err
 	}
-	tokens := tokensOf(r.Domains)
-	k := s.Reports.Keep
-	r.Store, err = reports.New(reports.Options{
-		DB: r.db, Now: time.Now, Log: slog.New(slog.DiscardHandler),
-		Known:    func(domain string) bool { _, found := slices.BinarySearch(r.Domains, domain); return found },
-		DomainOf: func(token string) string { return tokens[token] },
-		Keep:     reports.Keep{Raw: k.Raw, Details: k.Details, Sums: k.Sums, Asides: k.Asides},
-	})
-	return r, err
+	r.Store = r.archive.reports
+	return r, nil
 }
 
 // Close ends the use of the database.
-func (r *Reports) Close() { r.db.Close() }
+func (r *Reports) Close() { r.archive.close() }
 
 // importAtOnce is how many files are stored at a time, and importBytes about how large
 // they are together: what is read waits in memory.

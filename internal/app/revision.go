@@ -49,6 +49,19 @@ func (p *publisher) touched(snap *config.Snapshot) map[string]*config.Domain {
 	return domains
 }
 
+// addStaged adds the domains whose stage may have changed, and those that wait for theirs.
+func (p *publisher) addStaged(touched map[string]*config.Domain, snap *config.Snapshot) {
+	again := p.stager.changed()
+	if len(again) == 0 {
+		return
+	}
+	for _, d := range snap.Domains {
+		if again[d.Name] {
+			touched[d.Name] = d
+		}
+	}
+}
+
 // differing leaves out what two lists have in common at their starts and ends. A file
 // that was not read anew has the same domains at the same place.
 func differing(a, b []*config.Domain) (_, _ []*config.Domain) {

@@ -14,8 +14,9 @@ const migrationLock = 8461_8460
 
 // Migrate brings the tables of room up to date. steps are files whose names sort in their
 // order, each a few statements that end with a semicolon at the end of a line; a step
-// that was taken once must never change. So that one text does for both databases, three
-// words stand for what they say differently: $ID, $BYTES and $CLUSTERED.
+// that was taken once must never change. So that one text does for both databases, four
+// words stand for what they say differently: $ID, $BYTES, $CLUSTERED, and $NAME for texts
+// whose order is that of their bytes.
 //
 // A database that a newer program has been at is left alone: that is an error.
 func (db *DB) Migrate(ctx context.Context, room string, steps fs.FS) error {
@@ -76,8 +77,8 @@ func (db *DB) take(ctx context.Context, tx *sql.Tx, room string, steps fs.FS, fi
 
 func (db *DB) words(text string) string {
 	if db.postgres {
-		return strings.NewReplacer("$ID", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "$BYTES", "BYTEA", " $CLUSTERED", "").Replace(text)
+		return strings.NewReplacer("$ID", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "$BYTES", "BYTEA", "$NAME", `TEXT COLLATE "C"`, " $CLUSTERED", "").Replace(text)
 	}
 	// AUTOINCREMENT: the id of what was deleted is not given again.
-	return strings.NewReplacer("$ID", "INTEGER PRIMARY KEY AUTOINCREMENT", "$BYTES", "BLOB", "$CLUSTERED", "WITHOUT ROWID").Replace(text)
+	return strings.NewReplacer("$ID", "INTEGER PRIMARY KEY AUTOINCREMENT", "$BYTES", "BLOB", "$NAME", "TEXT", "$CLUSTERED", "WITHOUT ROWID").Replace(text)
 }

@@ -30,11 +30,13 @@ type event struct {
 	Body   string    `json:"body,omitempty"`
 	RUA    string    `json:"rua,omitempty"`
 	By     string    `json:"by,omitempty"`
+	Until  time.Time `json:"until,omitzero"`
 }
 
 const (
 	opPublish = "publish"
 	opForget  = "forget"
+	opWas     = "was"  // a replaced policy was served until Until; written when the journal is begun anew
 	opHeld    = "held" // senders may hold a replaced policy until Time; written when the journal is begun anew
 
 	opAnnounce   = "announce"
@@ -67,7 +69,7 @@ func decode(line []byte) (ev event, ok bool) {
 	if err != nil || uint32(sum) != crc32.Checksum(line[9:], castagnoli) {
 		return ev, false
 	}
-	known := []string{opPublish, opForget, opHeld, opAnnounce, opUnannounce}
+	known := []string{opPublish, opForget, opWas, opHeld, opAnnounce, opUnannounce}
 	return ev, json.Unmarshal(line[9:], &ev) == nil && slices.Contains(known, ev.Op)
 }
 
@@ -107,6 +109,7 @@ func (l *Ledger) readFrom(f *os.File) error {
 		l.offset, l.lines = 0, 0
 		l.mu.Lock()
 		l.entries, l.held, l.announced = make(map[string]*record), make(map[string]time.Time), make(map[string]announcement)
+		l.past = make(map[string][]Version)
 		l.mu.Unlock()
 		defer func() {
 			l.mu.Lock()
@@ -348,6 +351,13 @@ func (l *Ledger) extract(to *bytes.Buffer, now time.Time) (lines, pending int, e
 			return 0, 0, err
 		}
 	}
+	for domain := range l.past {
+		for _, v := range l.remembered(domain, now) {
+			if err := write(event{Time: v.From, Until: v.Until, Op: opWas, Domain: domain, ID: v.ID, Body: string(v.Body)}); err != nil {
+				return 0, 0, err
+			}
+		}
+	}
 	for domain, r := range l.entries {
 		e := l.entry(domain, r)
 		if err := write(event{Time: e.From, Op: opPublish, Domain: domain, ID: e.ID, Source: e.Source, Body: string(e.Body)}); err != nil {
@@ -383,5 +393,9 @@ func syncDir(dir string) error {
 func (l *Ledger) alive() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.entries) + len(l.announced)
+	n := len(l.entries) + len(l.announced) + len(l.held)
+	for _, versions := range l.past {
+		n += len(versions)
+	}
+	return n
 }

@@ -105,6 +105,7 @@ type Ledger struct {
 	mu      sync.Mutex         // never held while storage is waited for
 	entries map[string]*record // by domain, of what is published
 	held    map[string]time.Time
+	past    map[string][]Version // that were replaced, oldest first
 	// announced is what is in DNS, by domain; empty where nobody publishes there.
 	announced map[string]announcement
 	pending   []event // taken into entries, not on disk yet
@@ -144,7 +145,7 @@ func Visit(dir string) (*Ledger, error) {
 }
 
 func newLedger(dir string) *Ledger {
-	return &Ledger{path: filepath.Join(dir, "journal"), disk: newDisk(), entries: make(map[string]*record), held: make(map[string]time.Time), announced: make(map[string]announcement)}
+	return &Ledger{path: filepath.Join(dir, "journal"), disk: newDisk(), entries: make(map[string]*record), held: make(map[string]time.Time), past: make(map[string][]Version), announced: make(map[string]announcement)}
 }
 
 // Dir returns the directory that holds the journal.
@@ -253,12 +254,17 @@ func (l *Ledger) add(ev event) {
 
 // apply changes the entries as the event says.
 func (l *Ledger) apply(ev event) {
-	if ev.Op != opHeld && ev.Time.After(l.newest) {
+	if ev.Op != opHeld && ev.Op != opWas && ev.Time.After(l.newest) {
 		l.newest = ev.Time
 	}
 	switch ev.Op {
 	case opHeld:
 		l.held[ev.Domain] = ev.Time
+		return
+	case opWas:
+		if mtasts.ID([]byte(ev.Body)) == ev.ID {
+			l.was(ev.Domain, Version{ID: ev.ID, Body: []byte(ev.Body), From: ev.Time, Until: ev.Until})
+		}
 		return
 	case opAnnounce, opUnannounce:
 		l.applyAnnouncement(ev)
@@ -267,6 +273,9 @@ func (l *Ledger) apply(ev event) {
 	old := l.entries[ev.Domain]
 	if old != nil && modes[old.mode] != mtasts.ModeNone && (ev.Op == opForget || ev.ID != old.id) {
 		l.hold(ev.Domain, ev.Time.Add(old.age()+cached))
+	}
+	if old != nil && (ev.Op == opForget || ev.ID != old.id) {
+		l.was(ev.Domain, Version{ID: old.id, Body: old.body, From: time.Unix(0, old.from).UTC(), Until: ev.Time})
 	}
 	if ev.Op == opForget {
 		delete(l.entries, ev.Domain)

@@ -12,6 +12,10 @@ const (
 	// can send any number.
 	aDay = 500
 
+	// namesADay is how many of the strangers' reports of a day keep, in sums, the name that
+	// they claim. Those behind are summed up under one: made-up names would fill them.
+	namesADay = 50
+
 	// floodCells bounds what counting takes: 8 MiB. Domains and submitters that share a cell
 	// are counted as one, which of five million reports a day makes two or three of each.
 	floodCells = 1 << 22
@@ -27,8 +31,9 @@ type flood struct {
 
 func newFlood() *flood { return &flood{seed: maphash.MakeSeed()} }
 
-// allow counts one report on domain; submitter is "" for strangers.
-func (f *flood) allow(domain, submitter string, now time.Time) bool {
+// count counts one report on domain, and says the how many-th of the day it is; submitter
+// is "" for strangers. It stops counting above aDay.
+func (f *flood) count(domain, submitter string, now time.Time) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.cells == nil {
@@ -39,14 +44,13 @@ func (f *flood) allow(domain, submitter string, now time.Time) bool {
 		clear(f.cells)
 	}
 	cell := &f.cells[maphash.String(f.seed, domain+" "+submitter)%floodCells]
-	if *cell >= aDay {
-		return false
+	if *cell <= aDay {
+		*cell++
 	}
-	*cell++
-	return true
+	return int(*cell)
 }
 
-// giveBack takes back what allow counted, as the report was not taken.
+// giveBack takes back what count counted, as the report was not taken.
 func (f *flood) giveBack(domain, submitter string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -241,6 +241,45 @@ func TestShow(t *testing.T) {
 	})
 }
 
+// What a mail says of its report, in its subject, its fields and the file's name, does not
+// count where the report says otherwise (RFC 8460 §5.6).
+func TestReportGoesBeforeItsMail(t *testing.T) {
+	each(t, func(t *testing.T, s *reports.Store) {
+		mail := "From: tls@sender.example\r\nSubject: Report Domain: example.org Submitter: other.example Report-ID: <wrong@other.example>\r\n" +
+			"TLS-Report-Domain: example.org\r\nTLS-Report-Submitter: other.example\r\nMIME-Version: 1.0\r\n" +
+			"Content-Type: multipart/report; report-type=\"tlsrpt\"; boundary=\"b\"\r\n\r\n--b\r\nContent-Type: application/tlsrpt+json\r\n" +
+			"Content-Disposition: attachment; filename=\"other.example!example.org!1!2!wrong.json\"\r\n\r\n" + string(report("example.com", "right", 1, 10, 2)) + "\r\n--b--\r\n"
+		a := arrival([]byte(mail))
+		a.Mail = true
+		if got := fates(t, s, a, arrival(report("example.com", "right", 1, 10, 2))); !cmp.Equal(got, []string{"taken", "repeated"}) {
+			t.Error(got)
+		}
+		list, err := s.List(t.Context(), reports.Filter{Limit: 10})
+		if err != nil || len(list) != 1 || list[0].ID.Domain != "example.com" || list[0].ReportID != "right" ||
+			list[0].Submitter != "sender.example" || !list[0].Start.Equal(today.AddDate(0, 0, -1).Truncate(24*time.Hour)) {
+			t.Errorf("%+v, %v", list, err)
+		}
+	})
+}
+
+// A window of several days counts for the day in which it begins, wherever that is said to be.
+func TestWindowIsOfItsFirstDay(t *testing.T) {
+	each(t, func(t *testing.T, s *reports.Store) {
+		for i, window := range [][2]string{
+			{"2026-11-10T00:00:00Z", "2026-11-16T23:59:59Z"},
+			{"2026-11-10T22:00:00-04:00", "2026-11-11T21:59:59-04:00"}, // the 11th in UTC
+		} {
+			text := string(report("example.com", fmt.Sprint(i), 1, 10, 0))
+			text = strings.Replace(strings.Replace(text, "2026-11-19T00:00:00Z", window[0], 1), "2026-11-19T23:59:59Z", window[1], 1)
+			fates(t, s, arrival([]byte(text)))
+		}
+		facts, err := s.Facts(t.Context(), "example.com", today.AddDate(0, 0, -30), today)
+		if err != nil || len(facts.Days) != 2 || facts.Days[0].Day.Day() != 10 || facts.Days[1].Day.Day() != 11 {
+			t.Errorf("%+v, %v", facts, err)
+		}
+	})
+}
+
 // A report without a domain is known by the address that it came to, which nobody signed.
 func TestToken(t *testing.T) {
 	each(t, func(t *testing.T, s *reports.Store) {
@@ -433,5 +472,55 @@ func TestNeverTwice(t *testing.T) {
 	}
 	if taken != 1 {
 		t.Errorf("taken %d times", taken)
+	}
+}
+
+// The sums of all domains come one domain after the other, also where the database sorts
+// names as a dictionary does.
+func TestEachFacts(t *testing.T) {
+	each(t, func(t *testing.T, s *reports.Store) {
+		domains := []string{"a-b.example.com", "ab.example.com", "a.example.com", "a--z.example.com", "z.example.org", "aa.example.com"}
+		for _, domain := range domains {
+			failed := 0
+			var failures []string
+			if domain != "ab.example.com" {
+				failed, failures = 2, []string{"certificate-expired mx1.example.com 2"}
+			}
+			fates(t, s, arrival(report(domain, "a", 1, 3, failed, failures...)), arrival(report(domain, "b", 2, 3, failed, failures...)))
+		}
+		seen := map[string]int{}
+		err := s.EachFacts(t.Context(), today.AddDate(0, 0, -5), today, func(domain string, f *reports.Facts) error {
+			one, err := s.Facts(t.Context(), domain, today.AddDate(0, 0, -5), today)
+			if diff := cmp.Diff(one, f); diff != "" {
+				t.Errorf("%s: %s", domain, diff)
+			}
+			seen[domain]++
+			return err
+		})
+		if err != nil || len(seen) != len(domains) {
+			t.Errorf("%v, %v", seen, err)
+		}
+	})
+}
+
+// Who makes up names of submitters fills nothing with them.
+func TestMadeUpSubmitters(t *testing.T) {
+	s := newStore(t, database.Options{File: t.TempDir() + "/reports.db"}, noon)
+	var all []*reports.Arrival
+	for i := range 500 {
+		text := strings.Replace(string(report("example.com", "id", 1, 2, 0)), "tls@sender.example", fmt.Sprintf("tls@made-up-%d.example", i), 1)
+		all = append(all, stranger([]byte(strings.Replace(text, `"id"`, fmt.Sprintf(`"id-%d"`, i), 1))))
+	}
+	fates(t, s, all...)
+	facts, err := s.Facts(t.Context(), "example.com", today.AddDate(0, 0, -2), today)
+	if err != nil || len(facts.Days) != 51 {
+		t.Fatalf("%d sums, %v", len(facts.Days), err)
+	}
+	var sessions int64
+	for _, d := range facts.Days {
+		sessions += d.Successful
+	}
+	if sessions != 1000 {
+		t.Errorf("%d sessions", sessions)
 	}
 }

@@ -52,6 +52,7 @@ type part struct {
 	report          *tlsrpt.Report
 	arrival         *Arrival
 	submitter       string // authenticated, or as claimed
+	nameless        bool   // sums leave out who claims to have sent it
 	unauthenticated Unauthenticated
 	successful      int64
 	failed          int64
@@ -59,6 +60,14 @@ type part struct {
 }
 
 func (p *part) day() int64 { return dayOf(p.report.Start) }
+
+// summedAs is who the sums of the day have it from.
+func (p *part) summedAs() string {
+	if p.nameless {
+		return "others"
+	}
+	return p.submitter
+}
 
 func (p *part) authenticated() int {
 	if p.unauthenticated == "" {
@@ -213,9 +222,14 @@ func (s *Store) refuse(p *part) Reason {
 		return InTheFuture
 	case p.report.End.Before(now.Add(-s.o.Keep.Details)):
 		return TooOld
-	case p.arrival.Channel != File && !s.flood.allow(p.domain, p.arrival.Submitter, now):
+	case p.arrival.Channel == File:
+		return "" // somebody's own
+	}
+	n := s.flood.count(p.domain, p.arrival.Submitter, now)
+	if n > aDay {
 		return Flood
 	}
+	p.nameless = p.arrival.Submitter == "" && n > namesADay
 	return ""
 }
 

@@ -42,7 +42,7 @@ func addDays(to map[dayKey]*daySum, p *part) {
 			delete(ids, id)
 			id = ""
 		}
-		k := dayKey{p.domain, p.day(), p.submitter, p.authenticated(), policyType(policy.Type), id}
+		k := dayKey{p.domain, p.day(), p.summedAs(), p.authenticated(), policyType(policy.Type), id}
 		sum := to[k]
 		if sum == nil {
 			sum = &daySum{}
@@ -108,7 +108,7 @@ func addFailures(to map[failureKey]int64, p *part) {
 func failureSums(p *part) map[failureKey]int64 {
 	sums := map[failureKey]int64{}
 	for _, policy := range p.report.Policies {
-		k := failureKey{domain: p.domain, day: p.day(), submitter: p.submitter, authenticated: p.authenticated(), policyType: policyType(policy.Type)}
+		k := failureKey{domain: p.domain, day: p.day(), submitter: p.summedAs(), authenticated: p.authenticated(), policyType: policyType(policy.Type)}
 		for _, f := range policy.FailureList {
 			k.resultType, k.mx = resultType(f.ResultType), mxName(f.ReceivingMXHostname)
 			sums[k] = min(sums[k]+f.FailedSessions, tlsrpt.MaxSessions)

@@ -136,7 +136,9 @@ func start() (string, error) {
 		err = os.Chown(dir, int(id.Uid), int(id.Gid))
 	}
 	if err == nil {
-		err = run("initdb", "-D", dir+"/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+		// Names are sorted as a dictionary does, without regard to dots and hyphens: as on many
+		// systems, and unlike Go.
+		err = run("initdb", "-D", dir+"/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale-provider=icu", "--icu-locale=en-US-u-ka-shifted", "--no-sync")
 	}
 	if err == nil {
 		err = serve(dir)

@@ -362,6 +362,17 @@ func TestTooBig(t *testing.T) {
 	}
 }
 
+// What is not worth reading to its end counts as read.
+func TestProgressOfTooBig(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "a.json"), []byte(report+strings.Repeat(" ", 2*tlsrpt.MaxPackedSize)))
+	write(t, filepath.Join(dir, "b.json"), []byte(report))
+	_, files := read(t, t.Context(), intake.FilesOptions{Paths: []string{dir, "-"}, Stdin: strings.NewReader("")})
+	if p := files.Progress(); p.Total != 0 || p.Read != int64(2*tlsrpt.MaxPackedSize+2*len(report)) {
+		t.Errorf("%+v", p)
+	}
+}
+
 func TestManyMembers(t *testing.T) {
 	many := make([]string, 0, 2*10_001)
 	for n := range 10_001 {

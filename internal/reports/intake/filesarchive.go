@@ -100,7 +100,7 @@ func member(source, name string) string { return source + " (" + name + ")" }
 
 // unpacking reads what is unpacked, within what is left for the file at hand.
 func (x *filesRun) unpacking(r io.Reader) *bufio.Reader {
-	return bufio.NewReaderSize(&unpackingReader{r: r, x: x}, 64<<10)
+	return bufio.NewReaderSize(&unpackingReader{r: r, x: x}, peeked) // there may be many
 }
 
 type unpackingReader struct {

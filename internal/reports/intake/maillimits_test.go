@@ -448,6 +448,7 @@ func TestMailShutdown(t *testing.T) {
 	secured := o.greeted()
 	secured.say("STARTTLS", "220")
 	secured = secured.secure(o.cert)
+	secured.say("EHLO a.example", "250") // now the handshake is over for both
 	busy.begin(ourAddress)
 	busy.say("DATA", "354")
 	busy.send(reportMail + ".\r\n")

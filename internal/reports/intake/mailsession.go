@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"slices"
@@ -115,6 +116,9 @@ func (s *session) take(r io.Reader, to []recipient) (map[string]error, error) {
 	defer func() { s.call.end(inFull) }()
 	data, letGo, err := s.mail.memory.read(s.mail.alive, &pacedReader{r: r, call: s.call})
 	defer letGo()
+	if errors.Is(err, smtp.ErrDataReset) { // Reset comes a moment later
+		s.call.giveUp()
+	}
 	if err != nil {
 		return nil, s.mail.failed(err)
 	}

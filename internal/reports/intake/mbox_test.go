@@ -27,17 +27,19 @@ func TestMbox(t *testing.T) {
 		in   string
 		want []string
 	}{
-		"one":                    {line + mailOne, []string{mailOne}},
-		"two":                    {line + mailOne + "\n" + line + mailTwo + "\n", []string{mailOne, mailTwo}},
-		"no empty line between":  {line + mailOne + line + mailTwo, []string{mailOne, mailTwo}},
-		"no line end at the end": {line + "A: b\n\nc", []string{"A: b\n\nc"}},
-		"CRLF":                   {strings.ReplaceAll(line+"A: b\n\nc\n\n"+line+"A: d\n", "\n", "\r\n"), []string{"A: b\r\n\r\nc\r\n", "A: d\r\n"}},
-		"marked lines":           {line + "A: b\n\n>From the start\n>>From x\n> From y\n>Fromage\nz >From\n", []string{"A: b\n\nFrom the start\n>From x\n> From y\n>Fromage\nz >From\n"}},
-		"unmarked lines":         {line + "A: b\n\nFrom the 10:00 meeting of 2023\nFrom Tue on, 08:00 2023\n", []string{"A: b\n\nFrom the 10:00 meeting of 2023\nFrom Tue on, 08:00 2023\n"}},
-		"a header only":          {line + "A: b\n", []string{"A: b\n"}},
-		"nothing of a mail":      {line, []string{""}},
-		"an odd first line":      {"From whoever\n" + mailOne, []string{mailOne}},
-		"a long line":            {line + "A: b\n\n" + strings.Repeat("x", 64<<10) + "From x Tue Jan 10 08:00:00 2023\n", []string{"A: b\n\n" + strings.Repeat("x", 64<<10) + "From x Tue Jan 10 08:00:00 2023\n"}},
+		"one":                       {line + mailOne, []string{mailOne}},
+		"two":                       {line + mailOne + "\n" + line + mailTwo + "\n", []string{mailOne, mailTwo}},
+		"no empty line between":     {line + mailOne + line + mailTwo, []string{mailOne, mailTwo}},
+		"no line end at the end":    {line + "A: b\n\nc", []string{"A: b\n\nc"}},
+		"CRLF":                      {strings.ReplaceAll(line+"A: b\n\nc\n\n"+line+"A: d\n", "\n", "\r\n"), []string{"A: b\r\n\r\nc\r\n", "A: d\r\n"}},
+		"marked lines":              {line + "A: b\n\n>From the start\n>>From x\n> From y\n>Fromage\nz >From\n", []string{"A: b\n\nFrom the start\n>From x\n> From y\n>Fromage\nz >From\n"}},
+		"unmarked lines":            {line + "A: b\n\nFrom the 10:00 meeting of 2023\nFrom Tue on, 08:00 2023\n", []string{"A: b\n\nFrom the 10:00 meeting of 2023\nFrom Tue on, 08:00 2023\n"}},
+		"a header only":             {line + "A: b\n", []string{"A: b\n"}},
+		"nothing of a mail":         {line, []string{""}},
+		"an odd first line":         {"From whoever\n" + mailOne, []string{mailOne}},
+		"a long line before a mark": {line + "A: b\n\n" + strings.Repeat("x", 64<<10) + ">From y\n", []string{"A: b\n\n" + strings.Repeat("x", 64<<10) + ">From y\n"}},
+		"no separator is that long": {line + "A: b\n\nFrom " + strings.Repeat("x", 1000) + line[4:], []string{"A: b\n\nFrom " + strings.Repeat("x", 1000) + line[4:]}},
+		"a long line":               {line + "A: b\n\n" + strings.Repeat("x", 64<<10) + "From x Tue Jan 10 08:00:00 2023\n", []string{"A: b\n\n" + strings.Repeat("x", 64<<10) + "From x Tue Jan 10 08:00:00 2023\n"}},
 	} {
 		t.Run(name, func(t *testing.T) { want(t, mails(t, c.in), c.want...) })
 	}

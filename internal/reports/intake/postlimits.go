@@ -51,7 +51,7 @@ func (l PostLimits) withDefaults() PostLimits {
 func (l PostLimits) check() error {
 	switch {
 	case l.Bytes < 4*MaxPosted:
-		return errors.New("less room than for two bodies of the largest kind in one half of it")
+		return errors.New("one half of the room is less than two bodies of the largest kind")
 	case l.BytesPerAddress < 2*MaxPosted:
 		return errors.New("less room for one address than for one body of the largest kind, while it grows")
 	case l.RequestsPerAddress < 0 || l.Wait < 0 || l.BodyTime < 0 || l.PieceTime < 0:

@@ -1,6 +1,7 @@
 package intake_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -131,28 +132,18 @@ func isTimeout(err error) bool {
 // Who sends byte by byte is ended as well: he must bring 64 KiB in the time of a piece, and
 // the whole in that of a body. Between two bytes a policy is fetched.
 func TestPostThatTrickles(t *testing.T) {
+	const limit, patience = 300 * time.Millisecond, 10 * time.Second
 	for name, limits := range map[string]intake.PostLimits{
-		"piece": {PieceTime: 100 * time.Millisecond, BodyTime: time.Hour},
-		"body":  {PieceTime: time.Hour, BodyTime: 100 * time.Millisecond},
+		"piece": {PieceTime: limit, BodyTime: time.Hour},
+		"body":  {PieceTime: time.Hour, BodyTime: limit},
 	} {
-		for _, proto := range []int{1, 2} {
-			w := startPost(t, intake.PostOptions{Limits: limits}, policyserve.Options{}, nil)
-			in, out := io.Pipe()
-			answer := make(chan int, 1)
-			go func() {
-				defer in.Close()
-				res, err := w.client(t, proto).Post("https://"+postHost+"/", "", in)
-				if err != nil {
-					t.Error(err)
-					answer <- 0
-					return
-				}
-				res.Body.Close()
-				answer <- res.StatusCode
-			}()
-			fetch := w.client(t, 1)
-			for status := 0; status == 0; {
-				_, _ = io.WriteString(out, "x") // until nobody reads it
+		w := startPost(t, intake.PostOptions{Limits: limits}, policyserve.Options{}, nil)
+		fetch := w.client(t, 1)
+		for proto, open := range map[int]func(testing.TB, *postWorld) (func(), chan int){1: trickle, 2: trickleHTTP2} {
+			send, answer := open(t, w)
+			status := 0
+			for began := time.Now(); status == 0 && time.Since(began) < patience; {
+				send()
 				res, err := fetch.Get("https://mta-sts.example.com/.well-known/mta-sts.txt")
 				if err != nil || res.StatusCode != 200 {
 					t.Fatal(res, err)
@@ -161,14 +152,49 @@ func TestPostThatTrickles(t *testing.T) {
 				res.Body.Close()
 				select {
 				case status = <-answer:
-					if status != 408 {
-						t.Errorf("%s, HTTP/%d: %d", name, proto, status)
-					}
 				default:
 				}
 			}
+			if status != 408 {
+				t.Errorf("%s, HTTP/%d: %d", name, proto, status)
+			}
 		}
 	}
+}
+
+// trickle begins to post. send sends one byte more.
+func trickle(t testing.TB, w *postWorld) (send func(), answer chan int) {
+	c := w.dial(t)
+	answer = make(chan int, 1)
+	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: "+postHost+"\r\nTransfer-Encoding: chunked\r\n\r\n")
+	go func() {
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			answer <- -1
+			return
+		}
+		res.Body.Close()
+		answer <- res.StatusCode
+	}()
+	return func() { _, _ = io.WriteString(c, "1\r\nx\r\n") }, answer
+}
+
+func trickleHTTP2(t testing.TB, w *postWorld) (send func(), answer chan int) {
+	in, out := io.Pipe()
+	t.Cleanup(func() { out.Close() })
+	client := w.client(t, 2)
+	answer = make(chan int, 1)
+	go func() {
+		defer in.Close()
+		res, err := client.Post("https://"+postHost+"/", "", in)
+		if err != nil {
+			answer <- -1
+			return
+		}
+		res.Body.Close()
+		answer <- res.StatusCode
+	}()
+	return func() { _, _ = io.WriteString(out, "x") }, answer
 }
 
 // The time for a body is longer than the time for the header of a policy fetch.
@@ -189,8 +215,9 @@ func TestPostOutlivesPolicyTimeouts(t *testing.T) {
 			answer <- res.StatusCode
 		}()
 		_, _ = io.WriteString(out, "{")
-		silent := w.dial(t)
-		_, _ = io.Copy(io.Discard, silent) // until its time for a header is over
+		for range 2 {
+			_, _ = io.Copy(io.Discard, w.dial(t)) // silent, until the time for a header is over
+		}
 		_, _ = io.WriteString(out, "}")
 		out.Close()
 		if got := <-answer; got != 200 || string(w.last().Data) != "{}" {

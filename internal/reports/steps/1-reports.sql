@@ -1,6 +1,6 @@
 CREATE TABLE reports (
 	id $ID,
-	domain TEXT NOT NULL,
+	domain $NAME NOT NULL,
 	window_start BIGINT NOT NULL,
 	window_end BIGINT NOT NULL,
 	digest $BYTES NOT NULL,
@@ -20,7 +20,7 @@ CREATE UNIQUE INDEX reports_by_domain ON reports (domain, window_start, digest);
 CREATE TABLE report_details (report BIGINT PRIMARY KEY, data $BYTES NOT NULL);
 CREATE TABLE report_raw (report BIGINT PRIMARY KEY, data $BYTES NOT NULL);
 CREATE TABLE report_days (
-	domain TEXT NOT NULL,
+	domain $NAME NOT NULL,
 	day INTEGER NOT NULL,
 	submitter TEXT NOT NULL,
 	authenticated INTEGER NOT NULL,
@@ -32,7 +32,7 @@ CREATE TABLE report_days (
 	PRIMARY KEY (domain, day, submitter, authenticated, policy_type, policy)
 ) $CLUSTERED;
 CREATE TABLE report_failures (
-	domain TEXT NOT NULL,
+	domain $NAME NOT NULL,
 	day INTEGER NOT NULL,
 	submitter TEXT NOT NULL,
 	authenticated INTEGER NOT NULL,
@@ -49,7 +49,7 @@ CREATE TABLE report_asides (
 	channel TEXT NOT NULL,
 	source TEXT NOT NULL,
 	submitter TEXT NOT NULL,
-	domain TEXT NOT NULL,
+	domain $NAME NOT NULL,
 	reason TEXT NOT NULL,
 	detail TEXT NOT NULL,
 	size BIGINT NOT NULL,

@@ -1,0 +1,213 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"mtasts-server/config"
+	"mtasts-server/internal/alert"
+	"mtasts-server/internal/ledger"
+	"mtasts-server/internal/review"
+	"mtasts-server/internal/sendercheck"
+	"mtasts-server/mtasts"
+)
+
+// alerting tells people of what the review and the rollout find.
+type alerting struct {
+	sender *alert.Sender // nil: nobody is told
+	domain func(name string) *config.Domain
+	ledger *ledger.Ledger
+	log    *slog.Logger
+	now    func() time.Time
+	broken error // why nobody is told, where somebody should be
+}
+
+func newAlerting(s config.Settings, a *archive, p *publisher, domain func(string) *config.Domain, now func() time.Time) *alerting {
+	t := &alerting{domain: domain, ledger: p.ledger, log: p.log, now: now}
+	if !s.Alerts.Sends() || a == nil {
+		return t
+	}
+	webhook, mail, err := alertChannels(s, now)
+	if err == nil {
+		t.sender, err = alert.New(alert.Options{DB: a.db, Webhook: webhook, Mail: mail, Digest: s.Alerts.Digest, Now: now, Log: p.log})
+	}
+	if t.broken = err; err != nil {
+		p.log.Error("no alerts are sent until this is mended and the server started anew", "err", err)
+	}
+	return t
+}
+
+// alertChannels are those that the settings name; nil where they name none.
+func alertChannels(s config.Settings, now func() time.Time) (*alert.Webhook, *alert.Mail, error) {
+	var webhook *alert.Webhook
+	var mail *alert.Mail
+	if w := s.Alerts.Webhook; w != nil {
+		secret := w.Secret
+		if w.SecretFile != "" {
+			text, err := os.ReadFile(w.SecretFile)
+			if err != nil {
+				return nil, nil, fmt.Errorf("alerts.webhook.secret_file: %w", err)
+			}
+			secret = strings.TrimSpace(string(text))
+		}
+		var err error
+		if webhook, err = alert.NewWebhook(alert.WebhookOptions{URL: w.URL, Secret: secret, Now: now}); err != nil {
+			return nil, nil, err
+		}
+	}
+	if m := s.Alerts.Mail; m != nil {
+		var err error
+		mail, err = alert.NewMail(alert.MailOptions{
+			Server: m.Server, Implicit: m.TLS == "implicit", User: m.Username, PasswordFile: m.PasswordFile, From: m.From, To: m.To, ToOwners: s.Alerts.Owners, Now: now,
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	return webhook, mail, nil
+}
+
+// AlertTest is one channel's outcome.
+type AlertTest struct {
+	Channel string
+	Err     error
+}
+
+// TestAlerts sends a message by each channel that file names, which says that it is a test.
+func TestAlerts(ctx context.Context, file string) ([]AlertTest, error) {
+	snap, _, err := loadConfig(file)
+	if err != nil {
+		return nil, err
+	}
+	webhook, mail, err := alertChannels(snap.Settings, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	var all []AlertTest
+	if webhook != nil {
+		all = append(all, AlertTest{"webhook", webhook.Test(ctx)})
+	}
+	if mail != nil {
+		all = append(all, AlertTest{"mail", mail.Test(ctx)})
+	}
+	return all, nil
+}
+
+func (t *alerting) run(ctx context.Context) {
+	if t.sender == nil {
+		return
+	}
+	if err := t.sender.Run(ctx); err != nil {
+		t.log.Error("no alerts are sent any more", "err", err)
+	}
+}
+
+// found tells of what looks changed.
+func (t *alerting) found(all []review.Changes) {
+	if t.sender == nil {
+		return
+	}
+	var alerts []alert.Alert
+	for _, c := range all {
+		d := t.domain(c.Domain)
+		for _, f := range slices.Concat(c.Confirmed, c.Worsened) {
+			if d == nil || review.NewSilencer(silencesOf(d), t.now()).Of(f) == nil {
+				alerts = append(alerts, t.alertOf(f, d))
+			}
+		}
+		for _, f := range c.Closed {
+			alerts = append(alerts, alert.Alert{Key: findingKey(f), Domain: f.Domain, Code: f.Code, Closed: true, At: f.Closed})
+		}
+	}
+	t.raise(alerts)
+}
+
+// moved tells of domains whose MX hosts are others than the last time.
+func (t *alerting) moved(all []review.Changes) {
+	var alerts []alert.Alert
+	for _, c := range all {
+		if !c.MX {
+			continue
+		}
+		a := alert.Alert{
+			Key: "mx/" + c.Domain + "/" + c.At.UTC().Format(time.RFC3339), Domain: c.Domain, Code: "mx-changed", Severity: alert.Warning,
+			Title: "the MX hosts are others than before", Text: "the MX records in DNS name other hosts than at the last look", At: c.At,
+			Fix: "if that was not meant, find out who changed them; if it was, see whether the policy allows all of them: mtasts-server verify " + c.Domain,
+		}
+		if d := t.domain(c.Domain); d != nil {
+			a.Owner = d.Owners.MX
+		}
+		alerts = append(alerts, a)
+	}
+	t.raise(alerts)
+}
+
+func (t *alerting) raise(alerts []alert.Alert) {
+	if t.sender == nil || len(alerts) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := t.sender.Raise(ctx, alerts...); err != nil {
+		t.log.Error("somebody should have been told, and cannot be", "alerts", len(alerts), "first", alerts[0].Domain+" "+alerts[0].Code, "err", err)
+	}
+}
+
+func findingKey(f review.Finding) string {
+	return "finding/" + f.Domain + "/" + f.Code + "/" + f.Subject
+}
+
+// alertOf puts a finding in the words of an alert.
+func (t *alerting) alertOf(f review.Finding, d *config.Domain) alert.Alert {
+	e, _ := t.ledger.Lookup(f.Domain)
+	a := alert.Alert{
+		Key: findingKey(f), Domain: f.Domain, Code: f.Code, Severity: string(f.Severity), Title: f.Subject + ": " + f.Text,
+		Text: f.Text, Evidence: f.Evidence, Fix: f.Fix, At: f.FirstSeen,
+		Urgent: f.Severity == review.Error && e.Mode == mtasts.ModeEnforce && losesMail(f.Code),
+	}
+	if d != nil {
+		a.Owner = ownerName(d.Owners, f.Owner)
+	}
+	return a
+}
+
+// losesMail reports whether senders that hold an enforced policy keep mail back for what
+// a code tells of. What is wrong with the policy host does not do so at once: they hold
+// the policy.
+func losesMail(code string) bool {
+	return family(code) == "mx" || code == sendercheck.DomainMissing
+}
+
+func ownerName(o config.Owners, kind review.Owner) string {
+	switch kind {
+	case review.PolicyOwner:
+		return o.Policy
+	case review.DNSOwner:
+		return o.DNS
+	}
+	return o.MX
+}
+
+func (t *alerting) amiss() []string {
+	switch {
+	case t.broken != nil:
+		return []string{"nobody is told by alerts: " + t.broken.Error()}
+	case t.sender == nil:
+		return nil
+	}
+	return t.sender.Trouble()
+}
+
+func (t *alerting) collectors() []prometheus.Collector {
+	if t.sender == nil {
+		return nil
+	}
+	return []prometheus.Collector{t.sender}
+}

@@ -1,0 +1,69 @@
+package app
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"mtasts-server/config"
+	"mtasts-server/internal/database"
+	"mtasts-server/internal/reports"
+	"mtasts-server/internal/review"
+)
+
+// archive is the database, and what the rooms keep in it: evidence. Policies do without.
+type archive struct {
+	db      *database.DB
+	reports *reports.Store
+	looks   *review.Store
+}
+
+func reportsDir(s config.Settings) string { return filepath.Join(s.State, "reports") }
+
+// wantsArchive reports whether anything is to be kept.
+func wantsArchive(s config.Settings) bool {
+	return s.Reports.Receives() || s.Review.On || s.Alerts.Sends()
+}
+
+// openArchive does not wait for the database.
+func openArchive(s config.Settings, known func(domain string) bool, byToken func(token string) string, log *slog.Logger, now func() time.Time) (*archive, error) {
+	a := &archive{}
+	var err error
+	if a.db, err = openDatabase(s); err != nil {
+		return nil, err
+	}
+	k := s.Reports.Keep
+	a.reports, err = reports.New(reports.Options{
+		DB: a.db, Known: known, DomainOf: byToken, Now: now, Log: log,
+		Keep: reports.Keep{Raw: k.Raw, Details: k.Details, Sums: k.Sums, Asides: k.Asides},
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.looks, err = review.NewStore(review.StoreOptions{DB: a.db, Now: now})
+	return a, err
+}
+
+func (a *archive) close() {
+	if a != nil {
+		a.db.Close()
+	}
+}
+
+// openDatabase opens where evidence is kept.
+func openDatabase(s config.Settings) (*database.DB, error) {
+	o := database.Options{URL: s.Reports.Database, File: filepath.Join(reportsDir(s), "reports.db")}
+	if file := s.Reports.DatabaseFile; file != "" {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("reports.database_file: %w", err)
+		}
+		if o.URL = strings.TrimSpace(string(text)); o.URL == "" {
+			return nil, fmt.Errorf("reports.database_file: %q is empty", file)
+		}
+	}
+	return database.Open(o)
+}

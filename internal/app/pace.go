@@ -1,0 +1,199 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"mtasts-server/config"
+	"mtasts-server/internal/alert"
+	"mtasts-server/internal/rollout"
+	"mtasts-server/mtasts"
+)
+
+const (
+	// watchFor is how long a step that the server took by itself counts as fresh: what goes
+	// wrong after it stops all others.
+	watchFor = 7 * 24 * time.Hour
+
+	// stopAt is from which share of fresh steps that went bad on no other is taken, in
+	// percent; one in a small cohort is enough.
+	stopAt = 2
+)
+
+// pace looks at where all domains stand, and lets those with rollout.auto take their next
+// step, where the gates hold: in cohorts, so that a mistake is seen before it is everybody's.
+func (s *steward) pace(ctx context.Context) {
+	snap := s.snapshot()
+	if snap == nil || s.judge.reports == nil {
+		return
+	}
+	auto := 0
+	for _, d := range snap.Domains {
+		if walksAlone(d) {
+			auto++
+		}
+	}
+	c := &cohort{now: s.now(), quota: max(1, auto*s.settings.Percent/100)}
+	steps := map[rollout.Step]int{}
+	var alarms []alert.Alert
+	err := s.judge.each(ctx, snap.Domains, func(x *judged) error {
+		steps[x.verdict.Step]++
+		alarms = append(alarms, s.alarmsOf(x)...)
+		if walksAlone(x.domain) {
+			c.see(x)
+		}
+		return nil
+	})
+	s.tell(err)
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	s.steps = steps
+	s.mu.Unlock()
+	if why := c.stop(); why != "" {
+		s.log.Error("no more domains are moved on by themselves", "why", why)
+		s.mu.Lock()
+		s.trouble = append(s.trouble, "no more domains are moved on by themselves: "+why)
+		s.mu.Unlock()
+		s.raise(append(alarms, alert.Alert{
+			Key: stoppedKey, Code: "rollout-stopped", Severity: alert.Error, Urgent: true, Title: "the rollout has stopped itself", Text: why,
+			Fix: "see what fails: mtasts-server rollout DOMAIN, mtasts-server reports summary DOMAIN; it goes on by itself when that is mended",
+		}))
+		return
+	}
+	s.raise(append(alarms, alert.Alert{Key: stoppedKey, Code: "rollout-stopped", Closed: true}))
+	moved := false
+	for _, x := range c.next() {
+		next := x.verdict.Next
+		s.log.Info("a domain takes its next step", "domain", x.domain.Name, "from", string(x.verdict.Step), "mode", string(next.Mode), "max_age", next.MaxAge.String())
+		moved = s.stager.grant(x.domain.Name, goalOr(x, stage{next.Mode, next.MaxAge})) || moved
+	}
+	if moved {
+		s.look()
+	}
+}
+
+const stoppedKey = "rollout/stopped"
+
+// walksAlone reports whether the server takes the steps of d.
+func walksAlone(d *config.Domain) bool {
+	return d.Plan != nil && d.Plan.Auto && d.Policy().Mode == mtasts.ModeEnforce
+}
+
+// alarmsOf are what somebody has to look at now, by evidence; and the end of what was.
+func (s *steward) alarmsOf(x *judged) []alert.Alert {
+	var list []alert.Alert
+	now := map[string]bool{}
+	for _, a := range x.verdict.Alarms {
+		now[a.Code] = true
+		list = append(list, alert.Alert{
+			Key: "rollout/" + x.domain.Name + "/" + a.Code, Domain: x.domain.Name, Code: a.Code, Severity: alert.Error, Title: a.Text, Text: a.Text,
+			Urgent: x.verdict.Step == rollout.EnforceShort || x.verdict.Step == rollout.EnforceLong, Owner: x.domain.Owners.Policy,
+			Fix: "run: mtasts-server rollout " + x.domain.Name + ", and mtasts-server reports summary " + x.domain.Name,
+		})
+	}
+	for _, code := range s.told(x.domain.Name, now) {
+		list = append(list, alert.Alert{Key: "rollout/" + x.domain.Name + "/" + code, Domain: x.domain.Name, Code: code, Closed: true})
+	}
+	return list
+}
+
+// told notes which alarms a domain has now, and returns those that it had before.
+func (s *steward) told(domain string, now map[string]bool) (over []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for code := range s.alarms[domain] {
+		if !now[code] {
+			over = append(over, code)
+		}
+	}
+	if len(now) == 0 {
+		delete(s.alarms, domain)
+	} else {
+		s.alarms[domain] = now
+	}
+	return over
+}
+
+// goalOr is a stage, but never one beyond what the table says.
+func goalOr(x *judged, to stage) stage {
+	to.maxAge = min(to.maxAge, time.Duration(x.domain.Policy().MaxAge)*time.Second)
+	return to
+}
+
+// cohort is who may move on today.
+type cohort struct {
+	now   time.Time
+	quota int // a day
+
+	fresh, bad, today int
+	badOnes           []string
+	ready             []*judged
+}
+
+func (c *cohort) see(x *judged) {
+	if stepped, ok := lastStep(x.facts); ok && c.now.Sub(stepped) < watchFor {
+		c.fresh++
+		if c.now.Sub(stepped) < 24*time.Hour {
+			c.today++
+		}
+		if len(x.verdict.Alarms) > 0 || failing(x.verdict) {
+			c.bad++
+			c.badOnes = append(c.badOnes, x.domain.Name)
+		}
+	}
+	if x.verdict.Ready && x.verdict.Next.Mode == mtasts.ModeEnforce && !arrived(x) {
+		c.ready = append(c.ready, x)
+	}
+}
+
+// arrived reports whether what is served is what the table says.
+func arrived(x *judged) bool {
+	n := len(x.facts.Versions)
+	if n == 0 {
+		return false
+	}
+	v, goal := x.facts.Versions[n-1], x.domain.Policy()
+	return v.Mode == goal.Mode && v.MaxAge >= time.Duration(goal.MaxAge)*time.Second
+}
+
+// lastStep returns when the policy that is served became stricter than the one before.
+func lastStep(f rollout.Facts) (time.Time, bool) {
+	n := len(f.Versions)
+	if n < 2 {
+		return time.Time{}, false
+	}
+	was, is := f.Versions[n-2], f.Versions[n-1]
+	return is.From, is.Mode == mtasts.ModeEnforce && (was.Mode != mtasts.ModeEnforce || was.MaxAge < is.MaxAge)
+}
+
+// failing reports whether sessions fail, or the checker finds errors.
+func failing(v rollout.Verdict) bool {
+	return slices.ContainsFunc(v.Gates, func(g rollout.Gate) bool {
+		return !g.Passed && (g.Name == rollout.GateFailures || g.Name == rollout.GateMXAllowed)
+	})
+}
+
+// stop says why nobody moves on; "" where they may.
+func (c *cohort) stop() string {
+	if c.bad == 0 || c.bad*100 < stopAt*c.fresh {
+		return ""
+	}
+	names := c.badOnes[:min(5, len(c.badOnes))]
+	return fmt.Sprintf("of %d that took a step in the last %d days, %d have trouble now: %s", c.fresh, int(watchFor.Hours()/24), c.bad, strings.Join(names, ", "))
+}
+
+// next are those that move on now: who waits for longest first.
+func (c *cohort) next() []*judged {
+	slices.SortFunc(c.ready, func(a, b *judged) int {
+		if order := a.verdict.Since.Compare(b.verdict.Since); order != 0 {
+			return order
+		}
+		return strings.Compare(a.domain.Name, b.domain.Name)
+	})
+	return c.ready[:min(len(c.ready), max(0, c.quota-c.today))]
+}

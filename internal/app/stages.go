@@ -1,0 +1,211 @@
+package app
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"mtasts-server/config"
+	"mtasts-server/internal/ledger"
+	"mtasts-server/mtasts"
+)
+
+// stage is how strict a policy is: what the rollout changes of it, and all it changes.
+type stage struct {
+	mode   mtasts.Mode
+	maxAge time.Duration
+}
+
+// firstStage is where every domain begins.
+var firstStage = stage{mtasts.ModeTesting, mtasts.MinMaxAge * time.Second}
+
+func (s stage) enforces() bool { return s.mode == mtasts.ModeEnforce }
+
+// stager says which stage of a policy is served where its table says enforce: as the table
+// says, a step on the way there (rollout.auto), or testing still, as evidence lacks
+// (rollout.guard). It never serves less than what was served, unless the table says so.
+type stager struct {
+	guard config.Guard
+	now   func() time.Time
+	blank bool // the ledger had nothing at the start: it is new, or it was lost
+
+	mu      sync.Mutex
+	grants  map[string]stage  // what the rules allow
+	found   map[string]stage  // what DNS announces of domains that a blank ledger does not know; zero for nothing of ours
+	unknown map[string]bool   // domains that wait for that
+	guarded map[string]string // domains that lack evidence for what their table says, and what is missing
+	edits   map[string]bool   // domains that went to enforce now, unguarded
+	again   map[string]bool   // domains of which a stage may have changed
+}
+
+func newStager(guard config.Guard, blank bool, now func() time.Time) *stager {
+	return &stager{
+		guard: guard, now: now, blank: blank,
+		grants: map[string]stage{}, found: map[string]stage{}, unknown: map[string]bool{},
+		guarded: map[string]string{}, edits: map[string]bool{}, again: map[string]bool{},
+	}
+}
+
+// apply puts in place of each domain what is to be served of it; nil for what must wait.
+func (s *stager) apply(touched map[string]*config.Domain, book *ledger.Ledger) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for domain, d := range touched {
+		delete(s.guarded, domain)
+		delete(s.unknown, domain)
+		if d != nil {
+			e, published := book.Lookup(domain)
+			touched[domain] = s.stage(d, e, published)
+		}
+	}
+}
+
+// stage returns d as it is to be served. The mutex is held.
+func (s *stager) stage(d *config.Domain, e ledger.Entry, published bool) *config.Domain {
+	auto := d.Plan != nil && d.Plan.Auto
+	if !auto && s.guard == config.GuardOff {
+		return d
+	}
+	policy := d.Policy()
+	if policy.Mode != mtasts.ModeEnforce { // what was granted once was for another table
+		delete(s.grants, d.Name)
+		return d
+	}
+	if s.overridden(d) {
+		return d
+	}
+	have, known := s.have(d, e, published)
+	switch {
+	case !known:
+		return nil
+	case auto:
+		return along(d, policy, have)
+	case have.enforces():
+		return d
+	case s.guard == config.GuardWarn:
+		s.edits[d.Name] = published
+		return d
+	}
+	s.guarded[d.Name] = "the evidence is being looked at"
+	if have.mode != mtasts.ModeTesting {
+		have = firstStage
+	}
+	return variant(d, policy, have)
+}
+
+// have is the stage that a domain has reached. It is not known of one that a blank ledger
+// does not know, before DNS was asked: senders keep what they have while nothing is served.
+func (s *stager) have(d *config.Domain, e ledger.Entry, published bool) (have stage, known bool) {
+	if published {
+		have = stage{e.Mode, e.MaxAge}
+	} else if s.blank && s.guard != config.GuardWarn || s.blank && d.Plan != nil && d.Plan.Auto {
+		if have, known = s.found[d.Name]; !known {
+			s.unknown[d.Name] = true
+			return stage{}, false
+		}
+	}
+	granted, ok := s.grants[d.Name]
+	switch {
+	case !ok:
+	case have.enforces() && have.maxAge >= granted.maxAge:
+		delete(s.grants, d.Name) // it was taken
+	default:
+		have = granted
+	}
+	return have, true
+}
+
+// along serves a policy on its way to what its table says.
+func along(d *config.Domain, policy mtasts.Policy, have stage) *config.Domain {
+	switch {
+	case !have.enforces() && have.mode != mtasts.ModeTesting:
+		have = firstStage
+	case have.enforces() && have.maxAge >= time.Duration(policy.MaxAge)*time.Second:
+		return d // it has arrived
+	}
+	return variant(d, policy, have)
+}
+
+// variant is d in another stage.
+func variant(d *config.Domain, policy mtasts.Policy, s stage) *config.Domain {
+	policy.Mode, policy.MaxAge = s.mode, int(s.maxAge/time.Second)
+	v := *d
+	v.Body = policy.Body()
+	v.ID = mtasts.ID(v.Body)
+	return &v
+}
+
+func (s *stager) overridden(d *config.Domain) bool {
+	return d.Care != nil && d.Care.Override != nil && s.now().Before(d.Care.Override.Until)
+}
+
+// grant lets domain go as far as to a stage. It says whether that is news.
+func (s *stager) grant(domain string, to stage) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.grants[domain] == to {
+		return false
+	}
+	s.grants[domain], s.again[domain] = to, true
+	return true
+}
+
+// lack notes what a guarded domain lacks.
+func (s *stager) lack(domain, what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, guarded := s.guarded[domain]; guarded {
+		s.guarded[domain] = what
+	}
+}
+
+// learn notes what DNS announces of a domain that the ledger does not know.
+func (s *stager) learn(domain string, announced stage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.found[domain], s.again[domain] = announced, true
+}
+
+// questions are the domains that wait: for DNS, for their evidence, and those that went to
+// enforce without anybody looking.
+func (s *stager) questions() (unknown, guarded, edits []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for domain, published := range s.edits {
+		if published {
+			edits = append(edits, domain)
+		}
+	}
+	clear(s.edits)
+	return slices.Sorted(maps.Keys(s.unknown)), slices.Sorted(maps.Keys(s.guarded)), edits
+}
+
+// changed returns the domains of which the stage may have changed, once.
+func (s *stager) changed() map[string]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	again := s.again
+	s.again = map[string]bool{}
+	return again
+}
+
+func (s *stager) hasChanged() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.again) > 0
+}
+
+// lacking returns a copy of what guarded domains lack.
+func (s *stager) lacking() map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.guarded)
+}
+
+// waiting returns how many domains wait for DNS to say what was served of them.
+func (s *stager) waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.unknown)
+}

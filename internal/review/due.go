@@ -1,0 +1,106 @@
+package review
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"time"
+)
+
+// lane is a queue of domains: what hangs in one of them does not hold up the others.
+type lane int
+
+const (
+	urgent lane = iota // touched, or something may be lost
+	usual
+	slow // nobody answered the last time, which takes a while
+)
+
+// claim takes at most n domains of a lane that are due, the longest first, and has them
+// be due again when lease is over: no other process takes them meanwhile, and if this one
+// dies another one does then.
+func (s *Store) claim(ctx context.Context, l lane, n int, lease time.Duration) ([]string, error) {
+	now := s.now()
+	due := "SELECT domain FROM review_domains WHERE lane = ? AND due <= ? ORDER BY due LIMIT ?"
+	// Most often nothing is due; to find that out takes no lock.
+	list, err := s.names(ctx, due, int(l), now.Unix(), n)
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	if s.db.Postgres() {
+		due += " FOR UPDATE SKIP LOCKED" // processes do not wait for each other; SQLite has one writer at a time
+	}
+	return s.names(ctx, "WITH due AS MATERIALIZED ("+due+") UPDATE review_domains SET due = ? WHERE domain IN (SELECT domain FROM due) RETURNING domain",
+		int(l), now.Unix(), n, now.Add(lease).Unix())
+}
+
+func (s *Store) names(ctx context.Context, query string, args ...any) ([]string, error) {
+	rows, err := s.db.QueryContext(ctx, s.db.SQL(query), args...)
+	if err != nil {
+		return nil, fmt.Errorf("review: %w", err)
+	}
+	defer rows.Close()
+	var list []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, fmt.Errorf("review: %w", err)
+		}
+		list = append(list, name)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("review: %w", err)
+	}
+	return list, nil
+}
+
+// nextDue is when the first domain is due.
+func (s *Store) nextDue(ctx context.Context) (time.Time, error) {
+	at := int64(never)
+	for _, l := range []lane{urgent, usual, slow} { // one after the other: each is the first of an index
+		var first sql.NullInt64
+		if err := s.db.QueryRowContext(ctx, s.db.SQL("SELECT min(due) FROM review_domains WHERE lane = ?"), int(l)).Scan(&first); err != nil {
+			return time.Time{}, fmt.Errorf("review: %w", err)
+		}
+		if first.Valid {
+			at = min(at, first.Int64)
+		}
+	}
+	return time.Unix(at, 0), nil
+}
+
+// touch has domains be due now.
+func (s *Store) touch(ctx context.Context, domains []string) error {
+	return s.setDue(ctx, "UPDATE review_domains SET lane = 0, due = ? WHERE domain IN ", domains, s.now())
+}
+
+// postpone has domains be due later that are not to be looked at now.
+func (s *Store) postpone(ctx context.Context, domains []string, until time.Time) error {
+	return s.setDue(ctx, "UPDATE review_domains SET due = ? WHERE domain IN ", domains, until)
+}
+
+func (s *Store) setDue(ctx context.Context, query string, domains []string, at time.Time) error {
+	for group := range slices.Chunk(domains, atOnce) {
+		args := []any{at.Unix()}
+		for _, d := range group {
+			args = append(args, d)
+		}
+		if _, err := s.db.ExecContext(ctx, s.db.SQL(query+"("+marks(len(group))+")"), args...); err != nil {
+			return fmt.Errorf("review: %w", err)
+		}
+	}
+	return nil
+}
+
+// spread is a number from 0 to 1 that a name has by chance, and keeps.
+func spread(name string, salt int64) float64 {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%s/%d", name, salt)
+	x := h.Sum64()
+	x ^= x >> 33
+	x *= 0xff51afd7ed558ccd // FNV alone leaves names that differ in their last letter close together
+	x ^= x >> 33
+	return float64(x>>11) / (1 << 53)
+}
