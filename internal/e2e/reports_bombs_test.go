@@ -94,8 +94,7 @@ func startBombed(t *testing.T) (p *program, mail string, good *goodSenders) {
 	if s.bin, err = buildPlain(); err != nil {
 		t.Fatal(err)
 	}
-	p = s.start()
-	e.newest(t, p)
+	p = e.startReports(t)
 	p.saysNothing()
 	eventually(t, "mail is taken", func() error {
 		for _, line := range p.lines() {
