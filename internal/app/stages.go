@@ -20,6 +20,9 @@ type stage struct {
 // firstStage is where every domain begins.
 var firstStage = stage{mtasts.ModeTesting, mtasts.MinMaxAge * time.Second}
 
+// beingLooked is what a guarded domain lacks before its evidence was looked at.
+const beingLooked = "the evidence is being looked at"
+
 func (s stage) enforces() bool { return s.mode == mtasts.ModeEnforce }
 
 // stager says which stage of a policy is served where its table says enforce: as the table
@@ -87,7 +90,7 @@ func (s *stager) stage(d *config.Domain, e ledger.Entry, published bool) *config
 		s.edits[d.Name] = published
 		return d
 	}
-	s.guarded[d.Name] = "the evidence is being looked at"
+	s.guarded[d.Name] = beingLooked
 	if have.mode != mtasts.ModeTesting {
 		have = firstStage
 	}
@@ -151,13 +154,15 @@ func (s *stager) grant(domain string, to stage) bool {
 	return true
 }
 
-// lack notes what a guarded domain lacks.
-func (s *stager) lack(domain, what string) {
+// lack notes what a guarded domain lacks. It says whether that is the first thing known.
+func (s *stager) lack(domain, what string) (first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, guarded := s.guarded[domain]; guarded {
+	was, guarded := s.guarded[domain]
+	if guarded {
 		s.guarded[domain] = what
 	}
+	return guarded && was == beingLooked
 }
 
 // learn notes what DNS announces of a domain that the ledger does not know.

@@ -82,7 +82,7 @@ type Scheduler struct {
 
 	mu      sync.Mutex
 	risks   map[string]Risk
-	touched map[string]bool
+	touched map[string]time.Time // when to look
 	trouble map[string]string
 
 	enlisted map[string]bool // what follows belongs to Run
@@ -124,15 +124,25 @@ func New(o Options) (*Scheduler, error) {
 	}
 	return &Scheduler{
 		o: o, store: o.Store, metrics: newMetrics(o.Codes), wake: make(chan struct{}, 1), jobs: make(chan job), results: make(chan Seen, o.Parallel),
-		risks: map[string]Risk{}, touched: map[string]bool{}, trouble: map[string]string{},
+		risks: map[string]Risk{}, touched: map[string]time.Time{}, trouble: map[string]string{},
 	}, nil
 }
 
-// Touch has a domain be looked at soon: somebody edited it.
-func (s *Scheduler) Touch(domain string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.touched[domain] = true
+// Touch has a domain be looked at now: somebody asks.
+func (s *Scheduler) Touch(domain string) { s.touch(domain, s.o.Now()) }
+
+// Expect has a domain be looked at in some minutes: what senders see of it has changed just
+// now, and what resolvers keep has not.
+func (s *Scheduler) Expect(domain string) { s.touch(domain, s.o.Now().Add(s.o.Pace.Confirm)) }
+
+func (s *Scheduler) touch(domain string, at time.Time) {
+	s.noteTouched(domain, at)
+	s.Wake()
+}
+
+// Wake has the schedule be read now, and not when the next look was due when it was last
+// read: somebody else may have changed it.
+func (s *Scheduler) Wake() {
 	select {
 	case s.wake <- struct{}{}:
 	default: // it is woken already
@@ -270,24 +280,33 @@ func (s *Scheduler) known(domain string) bool {
 
 func (s *Scheduler) takeTouched(ctx context.Context) error {
 	s.mu.Lock()
-	var list []string
-	for d := range s.touched {
-		list = append(list, d)
+	byTime := map[time.Time][]string{}
+	for d, at := range s.touched {
+		at = at.Truncate(time.Second) // as it is stored: few statements, however many were touched
+		byTime[at] = append(byTime[at], d)
 	}
 	clear(s.touched)
 	s.mu.Unlock()
-	if len(list) == 0 {
-		return nil
-	}
-	err := s.store.touch(ctx, list)
-	if err != nil { // again in the next turn
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for _, d := range list {
-			s.touched[d] = true
+	var failed error
+	for at, list := range byTime {
+		if failed == nil {
+			failed = s.store.touch(ctx, list, at)
+		}
+		if failed != nil { // again in the next turn
+			for _, d := range list {
+				s.noteTouched(d, at)
+			}
 		}
 	}
-	return err
+	return failed
+}
+
+func (s *Scheduler) noteTouched(domain string, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if is, there := s.touched[domain]; !there || at.Before(is) {
+		s.touched[domain] = at
+	}
 }
 
 // due takes from the schedule what may be looked at now.
