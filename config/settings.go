@@ -125,6 +125,9 @@ func readSettings(file string, t *table) Settings {
 	s.Rollout = readRollout(t.sub("rollout"))
 	s.Review = readReview(base, t.sub("review"))
 	s.Alerts = readAlerts(base, t.sub("alerts"))
+	if s.Rollout.Guard == GuardRefuse && !s.Review.On {
+		t.errorf("rollout", "", "write [review], so that the server looks at the domains", `rollout.guard = "refuse" without [review]: the evidence for enforce would never be there`)
+	}
 	return s
 }
 

@@ -106,6 +106,9 @@ func showRollout(cmd *cobra.Command, r *app.Rollout, domains []string, wanted fu
 	if err == nil && !asJSON && !whole {
 		err = table.print(out)
 	}
+	if err == nil && !asJSON && !r.Reviews() {
+		_, err = fmt.Fprintln(out, "Nobody looks at the domains: without [review] the gates checker, mx-stable, mx-allowed and tlsrpt-record stay open.")
+	}
 	if err == nil && alarms > 0 {
 		return errFindings
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -115,16 +116,35 @@ func (t *alerting) found(all []review.Changes) {
 	}
 	var alerts []alert.Alert
 	for _, c := range all {
-		for _, list := range [][]review.Finding{c.Confirmed, c.Worsened} {
-			for _, f := range list {
-				if d := t.domain(f.Domain); d == nil || !silenced(d, f, t.now()) {
-					alerts = append(alerts, t.alertOf(f, d))
-				}
+		d := t.domain(c.Domain)
+		for _, f := range slices.Concat(c.Confirmed, c.Worsened) {
+			if d == nil || review.NewSilencer(silencesOf(d), t.now()).Of(f) == nil {
+				alerts = append(alerts, t.alertOf(f, d))
 			}
 		}
 		for _, f := range c.Closed {
 			alerts = append(alerts, alert.Alert{Key: findingKey(f), Domain: f.Domain, Code: f.Code, Closed: true, At: f.Closed})
 		}
+	}
+	t.raise(alerts)
+}
+
+// moved tells of domains whose MX hosts are others than the last time.
+func (t *alerting) moved(all []review.Changes) {
+	var alerts []alert.Alert
+	for _, c := range all {
+		if !c.MX {
+			continue
+		}
+		a := alert.Alert{
+			Key: "mx/" + c.Domain + "/" + c.At.UTC().Format(time.RFC3339), Domain: c.Domain, Code: "mx-changed", Severity: alert.Warning,
+			Title: "the MX hosts are others than before", Text: "the MX records in DNS name other hosts than at the last look", At: c.At,
+			Fix: "if that was not meant, find out who changed them; if it was, see whether the policy allows all of them: mtasts-server verify " + c.Domain,
+		}
+		if d := t.domain(c.Domain); d != nil {
+			a.Owner = d.Owners.MX
+		}
+		alerts = append(alerts, a)
 	}
 	t.raise(alerts)
 }
@@ -173,19 +193,6 @@ func ownerName(o config.Owners, kind review.Owner) string {
 		return o.DNS
 	}
 	return o.MX
-}
-
-// silenced reports whether somebody said that a finding is not to be told of for now.
-func silenced(d *config.Domain, f review.Finding, now time.Time) bool {
-	if d.Care == nil {
-		return false
-	}
-	for _, s := range d.Care.Silences {
-		if (s.Code == "" || s.Code == f.Code) && (s.Subject == "" || s.Subject == f.Subject) && now.Before(s.Until) {
-			return true
-		}
-	}
-	return false
 }
 
 func (t *alerting) amiss() []string {

@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"bufio"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -42,7 +43,9 @@ func (s *Spool) flush() {
 		g := s.waiting
 		s.waiting = nil
 		s.unlock()
-		g.err = s.write(g.data.Bytes())
+		g.err = s.write(g)
+		g.records = nil
+		s.memory.Release(g.memory)
 		s.mu.Lock()
 		if s.waiting == nil {
 			s.flushing = false
@@ -52,14 +55,17 @@ func (s *Spool) flush() {
 	}
 }
 
-// write brings data to disk. Only one does at a time.
-func (s *Spool) write(data []byte) error {
+// write brings a group to disk. Only one does at a time.
+func (s *Spool) write(g *group) error {
 	seg, err := s.current()
 	if err != nil {
 		return err
 	}
-	_, err = s.writes(seg.file, data)
-	if err == nil {
+	w := bufio.NewWriterSize(seg.file, 64<<10) // most are small
+	for _, record := range g.records {
+		_, _ = w.Write(record) // Flush has its error
+	}
+	if err = w.Flush(); err == nil {
 		err = seg.file.Sync()
 	}
 	s.mu.Lock()
@@ -69,7 +75,7 @@ func (s *Spool) write(data []byte) error {
 		s.finish(seg)
 		return fmt.Errorf("spool: %w", err)
 	}
-	seg.size += int64(len(data))
+	seg.size += g.size
 	if seg.size >= segmentSize {
 		s.finish(seg)
 	}

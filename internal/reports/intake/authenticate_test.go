@@ -177,6 +177,7 @@ func TestAuthenticate(t *testing.T) {
 		"relaxed, below From":      {signed(s.rsa, "mail.sender.example", "rsa"), "mail.sender.example", ""},
 		"relaxed, above From":      {sign(t, from("From: a@b.c.sender.example"), s.rsa, "sender.example", "rsa", nil), "sender.example", ""},
 		"U-labels in From":         {sign(t, from("From: a@Bücher.example"), s.rsa, "xn--bcher-kva.example", "rsa", nil), "xn--bcher-kva.example", ""},
+		"From alone is signed":     {sign(t, reportMail, s.rsa, "sender.example", "rsa", func(o *dkim.SignOptions) { o.HeaderKeys = []string{"From"} }), "sender.example", ""},
 		"hyphens":                  {sign(t, from("From: a@a--b.example"), s.rsa, "a--b.example", "rsa", nil), "a--b.example", ""},
 		"not yet expired":          {lasting, "sender.example", ""},
 		"s=*":                      {signed(s.rsa, "sender.example", "any"), "sender.example", ""},
