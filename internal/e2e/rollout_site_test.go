@@ -244,6 +244,9 @@ func (w *rolloutSite) later(p *program) {
 		if _, err := db.ExecContext(ctx, "UPDATE review_findings SET missed = missed - 700 WHERE missed > 0"); err != nil {
 			return err
 		}
+		if _, err := db.ExecContext(ctx, "UPDATE review_findings SET last_seen = last_seen - 700"); err != nil {
+			return err
+		}
 		return db.QueryRowContext(ctx, "UPDATE review_domains SET due = 1, looked = looked - 700 WHERE domain = ? RETURNING looked", rolloutDomain).Scan(&looked)
 	})
 	p.signal(syscall.SIGHUP)
@@ -362,4 +365,11 @@ func (w *rolloutSite) line() *rolloutLine {
 		w.t.Fatalf("%s: %v", out, err)
 	}
 	return &l
+}
+
+// forgetLooks has the review know nothing.
+func forgetLooks(ctx context.Context, db *database.DB) error {
+	_, err := db.ExecContext(ctx, "DELETE FROM review_domains")
+	_, err2 := db.ExecContext(ctx, "DELETE FROM review_findings")
+	return errors.Join(err, err2)
 }

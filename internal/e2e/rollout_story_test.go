@@ -100,6 +100,9 @@ func (w *rolloutSite) drifts(p *program) {
 		}
 		return err
 	})
+	if out := w.run("review"); !strings.Contains(out, "mx-not-in-policy") || !strings.Contains(out, "mx2."+rolloutDomain) {
+		t.Errorf("the quarterly review does not tell of it:\n%s", out)
+	}
 	// A flap is no second alarm, and no end.
 	w.update("", mx2)
 	w.later(p)
