@@ -63,7 +63,7 @@ func readReports(base string, t *table) Reports {
 	}
 	list, _ := t.strings("lmtp", `"/run/mtasts-server/lmtp.sock"`)
 	for _, a := range list {
-		if strings.Contains(a, "/") { // a socket
+		if strings.Contains(a, "/") || !strings.Contains(a, ":") { // the path of a socket
 			a = absolute(base, a)
 		} else {
 			t.checkAddress("lmtp", a)

@@ -20,9 +20,6 @@ type stage struct {
 // firstStage is where every domain begins.
 var firstStage = stage{mtasts.ModeTesting, mtasts.MinMaxAge * time.Second}
 
-// beingLooked is what a guarded domain lacks before its evidence was looked at.
-const beingLooked = "the evidence is being looked at"
-
 func (s stage) enforces() bool { return s.mode == mtasts.ModeEnforce }
 
 // stager says which stage of a policy is served where its table says enforce: as the table
@@ -90,7 +87,7 @@ func (s *stager) stage(d *config.Domain, e ledger.Entry, published bool) *config
 		s.edits[d.Name] = published
 		return d
 	}
-	s.guarded[d.Name] = beingLooked
+	s.guarded[d.Name] = notLookedAt
 	if have.mode != mtasts.ModeTesting {
 		have = firstStage
 	}
@@ -154,7 +151,8 @@ func (s *stager) grant(domain string, to stage) bool {
 	return true
 }
 
-// lack notes what a guarded domain lacks. It says whether that is the first thing known.
+// lack notes what a guarded domain lacks. It says whether it was looked at for the first
+// time since its edit.
 func (s *stager) lack(domain, what string) (first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,8 +160,11 @@ func (s *stager) lack(domain, what string) (first bool) {
 	if guarded {
 		s.guarded[domain] = what
 	}
-	return guarded && was == beingLooked
+	return guarded && was == notLookedAt
 }
+
+// notLookedAt is what a guarded domain lacks at first.
+const notLookedAt = "the evidence is being looked at"
 
 // learn notes what DNS announces of a domain that the ledger does not know.
 func (s *stager) learn(domain string, announced stage) {

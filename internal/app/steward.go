@@ -253,9 +253,8 @@ func (s *steward) attend(ctx context.Context) {
 	err := s.judge.each(ctx, pick(known, guarded), func(x *judged) error {
 		switch goal := x.domain.Policy(); {
 		case !x.verdict.Ready:
-			what := lacking(x.verdict)
-			if first := s.stager.lack(x.domain.Name, what); first {
-				s.log.Warn("an edit to enforce is not taken yet, as its evidence is not there", "domain", x.domain.Name, "missing", what)
+			if missing := lacking(x.verdict); s.stager.lack(x.domain.Name, missing) {
+				s.log.Warn("an edit to enforce is kept back: its evidence is not there", "domain", x.domain.Name, "missing", missing)
 			}
 		default:
 			s.log.Info("the evidence for enforce is there", "domain", x.domain.Name)

@@ -75,7 +75,7 @@ func TestRefusedEditIsExplained(t *testing.T) {
 			t.Errorf("it is not said %q:\n%s", want, lines)
 		}
 	}
-	if n := strings.Count(log.String(), "an edit to enforce is not taken yet"); n != 5 {
+	if n := strings.Count(log.String(), "an edit to enforce is kept back"); n != 5 {
 		t.Errorf("the log tells of it %d times, want 5:\n%s", n, log.String())
 	}
 }
