@@ -75,9 +75,9 @@ func (s *Store) nextDue(ctx context.Context) (time.Time, error) {
 	return time.Unix(at, 0), nil
 }
 
-// touch has domains be due now.
-func (s *Store) touch(ctx context.Context, domains []string) error {
-	return s.setDue(ctx, "UPDATE review_domains SET lane = 0, due = ? WHERE domain IN ", domains, s.now())
+// touch has domains be due at a time, or when they are before that.
+func (s *Store) touch(ctx context.Context, domains []string, at time.Time) error {
+	return s.setDue(ctx, "UPDATE review_domains SET lane = 0, due = CASE WHEN due < ? THEN due ELSE ? END WHERE domain IN ", domains, at, at)
 }
 
 // postpone has domains be due later that are not to be looked at now.
@@ -85,10 +85,13 @@ func (s *Store) postpone(ctx context.Context, domains []string, until time.Time)
 	return s.setDue(ctx, "UPDATE review_domains SET due = ? WHERE domain IN ", domains, until)
 }
 
-func (s *Store) setDue(ctx context.Context, query string, domains []string, at time.Time) error {
+func (s *Store) setDue(ctx context.Context, query string, domains []string, times ...time.Time) error {
 	defer s.lock()()
 	for group := range slices.Chunk(domains, atOnce) {
-		args := []any{at.Unix()}
+		var args []any
+		for _, at := range times {
+			args = append(args, at.Unix())
+		}
 		for _, d := range group {
 			args = append(args, d)
 		}

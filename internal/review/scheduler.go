@@ -83,7 +83,7 @@ type Scheduler struct {
 
 	mu      sync.Mutex
 	risks   map[string]Risk
-	touched map[string]bool
+	touched map[string]time.Time // when to look
 	trouble map[string]string
 
 	enlisted map[string]bool // what follows belongs to Run
@@ -125,15 +125,25 @@ func New(o Options) (*Scheduler, error) {
 	}
 	return &Scheduler{
 		o: o, store: o.Store, metrics: newMetrics(o.Codes), wake: make(chan struct{}, 1), jobs: make(chan job), results: make(chan Seen, groupMax),
-		risks: map[string]Risk{}, touched: map[string]bool{}, trouble: map[string]string{},
+		risks: map[string]Risk{}, touched: map[string]time.Time{}, trouble: map[string]string{},
 	}, nil
 }
 
-// Touch has a domain be looked at soon: somebody edited it.
-func (s *Scheduler) Touch(domain string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.touched[domain] = true
+// Touch has a domain be looked at now: somebody asks.
+func (s *Scheduler) Touch(domain string) { s.touch(domain, s.o.Now()) }
+
+// Expect has a domain be looked at in some minutes: what senders see of it has changed just
+// now, and what resolvers keep has not.
+func (s *Scheduler) Expect(domain string) { s.touch(domain, s.o.Now().Add(s.o.Pace.Confirm)) }
+
+func (s *Scheduler) touch(domain string, at time.Time) {
+	s.noteTouched(domain, at)
+	s.Wake()
+}
+
+// Wake has the schedule be read now, and not when the next look was due when it was last
+// read: somebody else may have changed it.
+func (s *Scheduler) Wake() {
 	select {
 	case s.wake <- struct{}{}:
 	default: // it is woken already

@@ -267,6 +267,34 @@ func TestTouch(t *testing.T) {
 	})
 }
 
+// What changed for senders is looked at when resolvers have it, in minutes, not in days.
+func TestExpect(t *testing.T) {
+	bubble(t, func(t *testing.T, s *review.Store) {
+		w := newWorld(names(review.Testing, 3)...)
+		run(t, w.options(s), func(r *review.Scheduler) {
+			wait(time.Hour)
+			w.count()
+			r.Expect("d1.example.com")
+			wait(4 * time.Minute)
+			if n := w.count(); n != 0 {
+				t.Errorf("%d looks at once", n)
+			}
+			wait(2 * time.Minute)
+			if n := len(w.looks["d1.example.com"]); n != 1 {
+				t.Errorf("%d looks after some minutes", n)
+			}
+			// It does not put off what somebody asks for.
+			w.count()
+			r.Touch("d2.example.com")
+			r.Expect("d2.example.com")
+			wait(3 * time.Second)
+			if n := len(w.looks["d2.example.com"]); n != 1 {
+				t.Errorf("%d looks after a touch", n)
+			}
+		})
+	})
+}
+
 // A provider with 200 domains is dead. The others are looked at as ever.
 func TestDeadOnesDelayNobody(t *testing.T) {
 	bubble(t, func(t *testing.T, s *review.Store) {

@@ -143,6 +143,18 @@ func TestFindingsOpenPersistAndClose(t *testing.T) {
 }
 
 // One good look proves nothing; nor do two within minutes, of one cache.
+// Somebody asks again and again while an edit makes its way: that confirms nothing.
+func TestConfirmingTakesTime(t *testing.T) {
+	each(t, func(s *scene) {
+		a := lost("a.example.net")
+		s.want(s.look(0, good(a)), "+mx-not-in-policy a.example.net")
+		for at := time.Second; at < 4*time.Minute; at += 30 * time.Second {
+			s.want(s.look(at, good(a)), "")
+		}
+		s.want(s.look(4*time.Minute, good(a)), "confirmed mx-not-in-policy a.example.net")
+	})
+}
+
 func TestClosingTakesTwoLooks(t *testing.T) {
 	each(t, func(s *scene) {
 		a := lost("a.example.net")

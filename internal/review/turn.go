@@ -102,24 +102,33 @@ func (s *Scheduler) known(domain string) bool {
 
 func (s *Scheduler) takeTouched(ctx context.Context) error {
 	s.mu.Lock()
-	var list []string
-	for d := range s.touched {
-		list = append(list, d)
+	byTime := map[time.Time][]string{}
+	for d, at := range s.touched {
+		at = at.Truncate(time.Second) // as it is stored: few statements, however many were touched
+		byTime[at] = append(byTime[at], d)
 	}
 	clear(s.touched)
 	s.mu.Unlock()
-	if len(list) == 0 {
-		return nil
-	}
-	err := s.store.touch(ctx, list)
-	if err != nil { // again in the next turn
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for _, d := range list {
-			s.touched[d] = true
+	var failed error
+	for at, list := range byTime {
+		if failed == nil {
+			failed = s.store.touch(ctx, list, at)
+		}
+		if failed != nil { // again in the next turn
+			for _, d := range list {
+				s.noteTouched(d, at)
+			}
 		}
 	}
-	return err
+	return failed
+}
+
+func (s *Scheduler) noteTouched(domain string, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if is, there := s.touched[domain]; !there || at.Before(is) {
+		s.touched[domain] = at
+	}
 }
 
 // due takes from the schedule what may be looked at now.
