@@ -99,3 +99,20 @@ func TestFloodOfLargeOnes(t *testing.T) {
 		t.Errorf("a small one: %s", got[0])
 	}
 }
+
+// Everybody's reports since a time are those of its windows, also where they came late.
+func TestListSince(t *testing.T) {
+	each(t, func(t *testing.T, s *reports.Store) {
+		for i, came := range []int{30, 20, 10, 1} {
+			a := arrival(report("example.com", fmt.Sprint(came), max(came, 15), 1, 0)) // the last two are of the same day, and late
+			a.Received = today.AddDate(0, 0, -came)
+			if got := fates(t, s, a); got[0] != "taken" {
+				t.Fatal(i, got)
+			}
+		}
+		list, err := s.List(t.Context(), reports.Filter{Since: today.AddDate(0, 0, -16), Limit: 9})
+		if err != nil || len(list) != 2 || list[0].ReportID != "1" || list[1].ReportID != "10" {
+			t.Errorf("%+v, %v", list, err)
+		}
+	})
+}
