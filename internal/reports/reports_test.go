@@ -542,3 +542,26 @@ func TestMadeUpSubmitters(t *testing.T) {
 		t.Errorf("%d sessions", sessions)
 	}
 }
+
+// A report on thousands of domains that are not ours does not push out what others sent.
+func TestManyForeignDomains(t *testing.T) {
+	s := newStore(t, database.Options{File: t.TempDir() + "/reports.db"}, noon)
+	var policies []string
+	for i := range 500 {
+		policies = append(policies, fmt.Sprintf(`{"policy":{"policy-type":"sts","policy-domain":"d%d.example.net"},"summary":{"total-successful-session-count":1,"total-failure-session-count":0}}`, i))
+	}
+	text := fmt.Sprintf(`{"organization-name":"x","date-range":{"start-datetime":"2026-11-19T00:00:00Z","end-datetime":"2026-11-19T23:59:59Z"},"contact-info":"x@sender.example","report-id":"id","policies":[%s]}`, strings.Join(policies, ","))
+	if got := fates(t, s, stranger([]byte(text))); got[0] != "aside: foreign-domain" {
+		t.Fatal(got)
+	}
+	asides, err := s.Asides(t.Context(), 1000)
+	if err != nil || len(asides) != 20 {
+		t.Fatalf("%d asides, %v", len(asides), err)
+	}
+	for _, a := range asides {
+		if strings.HasPrefix(a.Detail, "and 480 more of the same report") {
+			return
+		}
+	}
+	t.Error("nothing says how many there were")
+}

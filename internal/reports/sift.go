@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -39,6 +40,10 @@ const (
 	// are fewer, as nothing bounds how many reports they write.
 	maxSums         = 200
 	maxSumsStranger = 20
+
+	// mostApart is how many parts of one report are set aside one by one: one on thousands of
+	// domains that are not ours must not push out what others sent.
+	mostApart = 20
 
 	maxPolicyIDs = 8 // of different policies in one report; two where it changed that day
 
@@ -130,6 +135,10 @@ func (s *Store) sift(a *Arrival) (parts []*part, asides []*aside) {
 			p.raw = packed
 		}
 		parts = append(parts, p)
+	}
+	if more := len(asides) - mostApart; more > 0 {
+		asides = asides[:mostApart]
+		asides[mostApart-1].detail = bound(fmt.Sprintf("and %d more of the same report; %s", more, asides[mostApart-1].detail), 300)
 	}
 	return parts, asides
 }

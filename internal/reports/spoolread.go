@@ -79,10 +79,15 @@ func (s *Spool) read(seg *segment, count int, limit int64) (*Batch, error) {
 	return b, nil
 }
 
+// tornAtMost is how much a crash may leave half written as a rule. More may be a length that
+// the disk has changed, with good records behind it.
+const tornAtMost = 1 << 20
+
 // cut takes the end off a file, as a crash left it in the middle of a record. That was
 // promised to nobody, unless the disk is at fault: so a copy is kept where it is more.
 func (s *Spool) cut(b *Batch, end int64, why error) {
-	if !errors.Is(why, io.ErrUnexpectedEOF) && !errors.Is(why, io.EOF) {
+	torn := errors.Is(why, io.ErrUnexpectedEOF) || errors.Is(why, io.EOF)
+	if !torn || end-b.end > tornAtMost {
 		s.keepDamaged(b.seg, b.end, end-b.end, why)
 	}
 	s.mu.Lock()
