@@ -275,7 +275,12 @@ func TestDeadOnesDelayNobody(t *testing.T) {
 			w.hang(fmt.Sprintf("d%d.example.com", i))
 		}
 		run(t, w.options(s), func(r *review.Scheduler) {
-			wait(2 * time.Hour)
+			for range 120 {
+				wait(time.Minute)
+				if lines := r.Trouble(); len(lines) != 0 {
+					t.Fatalf("that they do not answer again says nothing of us: %q", lines)
+				}
+			}
 			w.count()
 			wait(10 * time.Hour)
 			late := 0
