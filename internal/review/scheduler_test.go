@@ -275,14 +275,14 @@ func TestDeadOnesDelayNobody(t *testing.T) {
 			w.hang(fmt.Sprintf("d%d.example.com", i))
 		}
 		run(t, w.options(s), func(r *review.Scheduler) {
-			for range 120 {
+			wait(2 * time.Hour)
+			w.count()
+			for range 600 {
 				wait(time.Minute)
 				if lines := r.Trouble(); len(lines) != 0 {
 					t.Fatalf("that they do not answer again says nothing of us: %q", lines)
 				}
 			}
-			w.count()
-			wait(10 * time.Hour)
 			late := 0
 			for i := range 200 {
 				if _, long := w.gapsIf(fmt.Sprintf("d%d.example.com", 200+i)); long > 5*time.Hour {
