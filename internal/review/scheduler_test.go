@@ -305,7 +305,12 @@ func TestDeadOnesDelayNobody(t *testing.T) {
 		run(t, w.options(s), func(r *review.Scheduler) {
 			wait(2 * time.Hour)
 			w.count()
-			wait(10 * time.Hour)
+			for range 600 {
+				wait(time.Minute)
+				if lines := r.Trouble(); len(lines) != 0 {
+					t.Fatalf("that they do not answer again says nothing of us: %q", lines)
+				}
+			}
 			late := 0
 			for i := range 200 {
 				if _, long := w.gapsIf(fmt.Sprintf("d%d.example.com", 200+i)); long > 5*time.Hour {
