@@ -89,6 +89,9 @@ func (s *steward) alarmsOf(x *judged) []alert.Alert {
 	var list []alert.Alert
 	now := map[string]bool{}
 	for _, a := range x.verdict.Alarms {
+		if toldByReview(x.verdict, a.Code) {
+			continue
+		}
 		now[a.Code] = true
 		list = append(list, alert.Alert{
 			Key: "rollout/" + x.domain.Name + "/" + a.Code, Domain: x.domain.Name, Code: a.Code, Severity: alert.Error, Title: a.Text, Text: a.Text,
@@ -100,6 +103,13 @@ func (s *steward) alarmsOf(x *judged) []alert.Alert {
 		list = append(list, alert.Alert{Key: "rollout/" + x.domain.Name + "/" + code, Domain: x.domain.Name, Code: code, Closed: true})
 	}
 	return list
+}
+
+// toldByReview reports whether an alarm stands for findings that the review tells of itself,
+// once a second look has confirmed them: one trouble is one message. An MX host that only
+// policies of before do not allow is none of these.
+func toldByReview(v rollout.Verdict, code string) bool {
+	return code == rollout.GateCheck || code == rollout.GateMXAllowed && slices.ContainsFunc(v.Hold, func(r rollout.Reason) bool { return r.Code == code })
 }
 
 // told notes which alarms a domain has now, and returns those that it had before.

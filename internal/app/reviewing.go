@@ -25,8 +25,13 @@ import (
 )
 
 // runFor is how long what was seen of MX hosts holds for other domains that have them too:
-// thousands may share two.
-const runFor = 10 * time.Minute
+// thousands may share two. It is less than the time after which a look confirms what the
+// one before found: a second look at what was remembered would confirm every mishap.
+const runFor = 4 * time.Minute
+
+// againAtMost bounds how many findings are looked at again at once when somebody asks: a
+// provider's outage opens more, and these have their turn.
+const againAtMost = 1000
 
 // looker looks at domains of ours as senders do, for the review.
 type looker struct {
@@ -271,6 +276,7 @@ func codes() (all []string) {
 // reviewing looks at domains again and again, and tells people what it finds.
 type reviewing struct {
 	scheduler *review.Scheduler // nil: nobody looks
+	looks     *review.Store
 	alerting  *alerting
 	log       *slog.Logger
 	broken    error // why nobody looks, where somebody should
@@ -281,6 +287,7 @@ func newReviewing(s config.Settings, a *archive, p *publisher, t *alerting, now 
 	if !s.Review.On || a == nil {
 		return r
 	}
+	r.looks = a.looks
 	l, err := newLooker(s, t.domain, p.ledger, now)
 	if err == nil {
 		l.reports = a.reports
@@ -310,6 +317,28 @@ func (r *reviewing) changed(all []review.Changes) {
 	}
 	r.alerting.found(all)
 	r.alerting.moved(all)
+}
+
+// expect has a domain be looked at soon: senders see something else of it from now on.
+func (r *reviewing) expect(domain string) {
+	if r.scheduler != nil {
+		r.scheduler.Expect(domain)
+	}
+}
+
+// again looks at once at what is open: somebody says that it is mended.
+func (r *reviewing) again(ctx context.Context) {
+	if r.scheduler == nil {
+		return
+	}
+	list, err := r.looks.Open(ctx, review.Filter{Limit: againAtMost})
+	if err != nil {
+		r.log.Warn("it cannot be seen which domains to look at again", "err", err)
+	}
+	for _, f := range list {
+		r.scheduler.Touch(f.Domain)
+	}
+	r.scheduler.Wake()
 }
 
 func (r *reviewing) amiss() []string {

@@ -136,7 +136,7 @@ func texts(reasons []rollout.Reason) []string {
 	for _, r := range reasons {
 		list = append(list, r.Text)
 	}
-	return list
+	return slices.Compact(list)
 }
 
 // edit is the change of a domain's table that takes the next step.

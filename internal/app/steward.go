@@ -183,6 +183,7 @@ type steward struct {
 	log      *slog.Logger
 	now      func() time.Time
 	wake     chan struct{} // has a value when there is something to attend to at once
+	asked    chan struct{} // has a value when somebody wants all to be looked at
 
 	raise func([]alert.Alert) // tells people
 
@@ -197,7 +198,7 @@ func newSteward(settings config.Settings, a *archive, p *publisher, raise func([
 	s := &steward{
 		judge: &judge{ledger: p.ledger, ttl: settings.DNS.TTL, now: now}, stager: p.stager, settings: settings.Rollout,
 		snapshot: p.shown.Load, look: p.look, resolver: lookup.New(settings.DNS.Resolvers, now), log: p.log, now: now,
-		wake: make(chan struct{}, 1), raise: raise, alarms: map[string]map[string]bool{},
+		wake: make(chan struct{}, 1), asked: make(chan struct{}, 1), raise: raise, alarms: map[string]map[string]bool{},
 	}
 	if a != nil {
 		s.judge.reports, s.judge.looks = a.reports, a.looks
@@ -221,17 +222,25 @@ func (s *steward) run(ctx context.Context) {
 			s.attend(ctx)
 		case <-attend.C:
 			s.attend(ctx)
+		case <-s.asked:
+			s.attend(ctx)
+			s.pace(ctx)
 		case <-pace.C:
 			s.pace(ctx)
 		}
 	}
 }
 
-// poke has the steward look soon. It does not wait.
-func (s *steward) poke() {
+// poke has the steward attend soon to what waits. It does not wait.
+func (s *steward) poke() { ring(s.wake) }
+
+// again has the steward look at all domains soon: somebody asks.
+func (s *steward) again() { ring(s.asked) }
+
+func ring(bell chan struct{}) {
 	select {
-	case s.wake <- struct{}{}:
-	default:
+	case bell <- struct{}{}:
+	default: // it rings already
 	}
 }
 
@@ -244,7 +253,9 @@ func (s *steward) attend(ctx context.Context) {
 	err := s.judge.each(ctx, pick(known, guarded), func(x *judged) error {
 		switch goal := x.domain.Policy(); {
 		case !x.verdict.Ready:
-			s.stager.lack(x.domain.Name, lacking(x.verdict))
+			if missing := lacking(x.verdict); s.stager.lack(x.domain.Name, missing) {
+				s.log.Warn("an edit to enforce is kept back: its evidence is not there", "domain", x.domain.Name, "missing", missing)
+			}
 		default:
 			s.log.Info("the evidence for enforce is there", "domain", x.domain.Name)
 			changed = s.stager.grant(x.domain.Name, stage{mtasts.ModeEnforce, time.Duration(goal.MaxAge) * time.Second}) || changed
@@ -310,11 +321,24 @@ func (s *steward) amiss() []string {
 	s.mu.Lock()
 	lines := slices.Clone(s.trouble)
 	s.mu.Unlock()
-	if n := len(s.stager.lacking()); n > 0 {
-		lines = append(lines, count(n, "domain")+" not enforced as configured: the evidence is not there; run: mtasts-server rollout")
-	}
+	lines = append(lines, guardedLines(s.stager.lacking())...)
 	if n := s.stager.waiting(); n > 0 {
 		lines = append(lines, count(n, "domain")+" not served before DNS says what was announced of them, as the ledger knows nothing")
+	}
+	return lines
+}
+
+// guardedShown is how many guarded domains a page names; a migration has thousands.
+const guardedShown = 3
+
+// guardedLines say which edits are not taken, and what they lack.
+func guardedLines(lacking map[string]string) (lines []string) {
+	names := slices.Sorted(maps.Keys(lacking))
+	for _, domain := range names[:min(guardedShown, len(names))] {
+		lines = append(lines, domain+" is not enforced as configured; it lacks "+lacking[domain]+"; run: mtasts-server rollout "+domain)
+	}
+	if more := len(names) - len(lines); more > 0 {
+		lines = append(lines, count(more, "more domain")+" not enforced as configured: the evidence is not there; run: mtasts-server rollout")
 	}
 	return lines
 }

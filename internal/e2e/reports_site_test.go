@@ -68,9 +68,13 @@ func reportDay() time.Time { return time.Now().UTC().Truncate(24*time.Hour).AddD
 
 // reportOn is a report of sessions that all went well, or failed.
 func reportOn(domain, id string, successful, failed int) []byte {
-	day := reportDay()
+	return reportOf(reportDay(), []string{"version: STSv1", "mode: testing"}, domain, id, successful, failed)
+}
+
+// reportOf is one on sessions of a day, under a policy.
+func reportOf(day time.Time, shown []string, domain, id string, successful, failed int) []byte {
 	policy := map[string]any{
-		"policy":  map[string]any{"policy-type": "sts", "policy-string": []string{"version: STSv1", "mode: testing"}, "policy-domain": domain},
+		"policy":  map[string]any{"policy-type": "sts", "policy-string": shown, "policy-domain": domain},
 		"summary": map[string]any{"total-successful-session-count": successful, "total-failure-session-count": failed},
 	}
 	if failed > 0 {
