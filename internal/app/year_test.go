@@ -44,7 +44,7 @@ type year struct {
 func TestYear(t *testing.T) {
 	size := 1000
 	if testing.Short() || raceDetector {
-		size = 100
+		size = 40
 	}
 	t.Chdir(t.TempDir())
 	y := newYear(t, size)
