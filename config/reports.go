@@ -142,6 +142,9 @@ func readKeep(t *table) Keep {
 		}
 		*f.to = v
 	}
+	if k.Sums < k.Details && !t.failed {
+		t.errorf("sums", "", `write sums = "730d"`, "sums are kept for %s, and details for %s: sums must be kept for longer", k.Sums, k.Details)
+	}
 	t.unknown()
 	return k
 }

@@ -49,8 +49,7 @@ func TestReportsByAlias(t *testing.T) {
 	s.belongTo("nobody")
 	cases, zones := mailCases(t, e.domain(0))
 	startNamedAt(t, keysServer, zones, nil)
-	p := s.start()
-	e.newest(t, p)
+	p := e.startReports(t)
 	p.mustPost(p.client(true), reportOn(e.domain(0), "posted", 5, 1))
 
 	dir := postfixDir(t)

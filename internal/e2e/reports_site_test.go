@@ -38,6 +38,28 @@ func newReportsSite(t testing.TB, domains int, more string) (*site, *editor) {
 	return s, e
 }
 
+// startReports starts the server, and waits until policies are served and reports taken.
+func (e *editor) startReports(t *testing.T) *program {
+	t.Helper()
+	p := e.s.start()
+	e.newest(t, p)
+	p.takesReports()
+	return p
+}
+
+// takesReports waits until the server has a certificate for the host of reports.
+func (p *program) takesReports() {
+	p.t.Helper()
+	client := p.client(false)
+	eventually(p.t, "reports are taken", func() error {
+		res, err := client.Get("https://" + reportsAt + "/")
+		if err == nil {
+			res.Body.Close()
+		}
+		return err
+	})
+}
+
 // domain is one of an editor's first file.
 func (e *editor) domain(n int) string { return e.files[0].domains[n%len(e.files[0].domains)] }
 

@@ -13,19 +13,22 @@ import (
 
 // Strangers who bring reports, without end.
 
-// bringers is how many strangers come at a time: more than there are places in make drill,
-// where the memory that connections may take is counted in.
+// fewBringers is how many strangers come at a time where it is not said: their connections
+// are within reportsMemory. In make drill there are more than there are places, and each
+// place that is taken may add hostileEach.
+const fewBringers = 2_000
+
 func bringers(t *testing.T) int {
-	return min(drillCount(t, "MTASTS_REPORT_STRANGERS", 2_000), manyAttackers)
+	return min(drillCount(t, "MTASTS_REPORT_STRANGERS", fewBringers), manyAttackers)
 }
 
-// reportAttacks are attacks on the ways in for reports. Their number of attackers is that of
-// the test.
+// reportAttacks are attacks on the ways in for reports. The number of attackers is that of
+// the test where it is 0; those who say all they can are fewer, as in TestHostile.
 var reportAttacks = []attack{
 	{name: "slow bodies", addresses: manyAddresses, felt: "mtasts_reportpost_held_bytes", run: slowBody},
 	{name: "large bodies that stop", addresses: manyAddresses, felt: "mtasts_reportpost_held_bytes", run: largeBody},
 	{name: "bodies from one address", addresses: 1, felt: "mtasts_reportpost_held_bytes", run: largeBody},
-	{name: "garbage for reports", addresses: manyAddresses, felt: `mtasts_reportpost_requests_total{code="200",outcome="stored"}`, run: garbageBodies},
+	{name: "garbage for reports", attackers: someAttackers, addresses: manyAddresses, felt: `mtasts_reportpost_requests_total{code="200",outcome="stored"}`, run: garbageBodies},
 	{name: "slow mails", addresses: manyAddresses, felt: "mtasts_reportmail_connections_open", run: slowMail},
 	{name: "large mails that stop", addresses: manyAddresses, felt: "mtasts_reportmail_connections_open", run: largeMail},
 }
@@ -126,9 +129,13 @@ func TestReportsStrangers(t *testing.T) {
 		t.Run(hostileName.Replace(a.name), func(t *testing.T) {
 			p, mail, good := startBombed(t)
 			order := hostileOrder{Attack: a.name, Attackers: bringers(t), Server: p.https, Host: reportsAt}
-			if a.felt == "mtasts_reportmail_connections_open" {
+			switch {
+			case a.felt == "mtasts_reportmail_connections_open":
 				order.Server, order.Attackers = mail, min(order.Attackers, 1_000) // twice as many as are let in
+			case a.attackers > 0:
+				order.Attackers = a.attackers
 			}
+			bound := reportsMemory + max(0, min(order.Attackers, hostileConnections)-fewBringers)*hostileEach
 			before := p.footprint()
 			x := startAttackers(t, order)
 			felt := 0.0
@@ -147,7 +154,7 @@ func TestReportsStrangers(t *testing.T) {
 				}
 				return nil
 			})
-			checkBombed(t, p, mail, good)
+			checkBombed(t, p, mail, good, bound)
 		})
 	}
 }

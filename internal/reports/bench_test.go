@@ -1,7 +1,10 @@
 package reports_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"path/filepath"
 	"syscall"
@@ -21,15 +24,28 @@ func benchEach(b *testing.B, f func(*testing.B, database.Options)) {
 	b.Run("postgresql", func(b *testing.B) { f(b, database.Options{URL: databasetest.Postgres(b)}) })
 }
 
+// senders make reports of senders, packed by one writer: a new one costs more than a report.
+type senders struct{ *gzip.Writer }
+
+func newSenders() *senders { return &senders{gzip.NewWriter(io.Discard)} }
+
 // usual is a report as most are: packed, on one domain, of a day; one in ten has a failure.
-func usual(i int, domain string, daysAgo int) *reports.Arrival {
+func (s *senders) usual(i int, domain string, daysAgo int) *reports.Arrival {
 	var failures []string
 	failed := 0
 	if i%10 == 0 {
 		failed = 3
 		failures = []string{"certificate-expired mx1.example.com 3"}
 	}
-	a := arrival(gz(report(domain, fmt.Sprintf("%d.2026@sender", i), daysAgo, 100+i%50, failed, failures...)))
+	var packed bytes.Buffer
+	s.Reset(&packed)
+	if _, err := s.Write(report(domain, fmt.Sprintf("%d.2026@sender", i), daysAgo, 100+i%50, failed, failures...)); err != nil {
+		panic(err)
+	}
+	if err := s.Close(); err != nil {
+		panic(err)
+	}
+	a := arrival(packed.Bytes())
 	a.Submitter = fmt.Sprintf("sender%d.example", i%50)
 	return a
 }
@@ -49,13 +65,14 @@ func BenchmarkPut(b *testing.B) {
 	benchEach(b, func(b *testing.B, o database.Options) {
 		store := newStore(b, o, noon)
 		random := rand.New(rand.NewPCG(1, 2))
+		from := newSenders()
 		var walls, cpus []time.Duration
 		b.ResetTimer()
 		for done := 0; done < b.N; done += benchGroup {
 			b.StopTimer()
 			var group []*reports.Arrival
 			for i := done; i < min(done+benchGroup, b.N); i++ {
-				group = append(group, usual(i, fmt.Sprintf("tenant%d.example.com", random.IntN(benchDomains)), 1))
+				group = append(group, from.usual(i, fmt.Sprintf("tenant%d.example.com", random.IntN(benchDomains)), 1))
 			}
 			start, cpu := time.Now(), cpuTime(b)
 			b.StartTimer()
@@ -70,6 +87,10 @@ func BenchmarkPut(b *testing.B) {
 		if laps := benchLap / benchGroup; len(walls) >= 2*laps {
 			b.ReportMetric(benchLap/total(walls[:laps]).Seconds(), "first/s")
 			b.ReportMetric(benchLap/total(walls[len(walls)-laps:]).Seconds(), "last/s")
+			for i := 0; i+laps <= len(walls); i += laps {
+				b.Logf("%d to %d: %.0f reports/s, %d µs of processor each", i*benchGroup, (i+laps)*benchGroup,
+					benchLap/total(walls[i:i+laps]).Seconds(), total(cpus[i:i+laps]).Microseconds()/benchLap)
+			}
 		}
 		reportSizes(b, o)
 	})
@@ -128,8 +149,10 @@ func reportSizes(b *testing.B, o database.Options) {
 // counts.
 func BenchmarkSpool(b *testing.B) {
 	s := openSpool(b, b.TempDir(), 1<<40)
-	data := usual(1, "example.com", 1).Data
+	data := newSenders().usual(1, "example.com", 1).Data
 	b.SetParallelism(64)
+	b.ResetTimer()
+	cpu := cpuTime(b)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			if err := s.Add(b.Context(), arrival(data)); err != nil {
@@ -138,6 +161,7 @@ func BenchmarkSpool(b *testing.B) {
 		}
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "reports/s")
+	b.ReportMetric(float64((cpuTime(b)-cpu).Microseconds())/float64(b.N), "cpu-µs/report")
 }
 
 // BenchmarkSummary sums up a year, and the year before, of a domain with ten reporters, of
@@ -167,6 +191,8 @@ func BenchmarkSummary(b *testing.B) {
 		fill(ours + " INSERT INTO report_days SELECT 'example.com', d.n, 'sender' || r.n || '.example', 1, 'sts', '', 1, 100, 3 FROM d, r")
 		fill(ours + " INSERT INTO report_failures SELECT 'example.com', d.n, 'sender' || r.n || '.example', 1, 'sts', 'certificate-expired', 'mx1.example.com', 3 FROM d, r WHERE (d.n + r.n) % 10 = 0")
 		b.ResetTimer()
+		cpu := cpuTime(b)
+		defer func() { b.ReportMetric(float64((cpuTime(b)-cpu).Microseconds())/1000/float64(b.N), "cpu-ms/op") }()
 		for range b.N {
 			s, err := store.Summary(b.Context(), "example.com", until.AddDate(-1, 0, 0), until)
 			if err != nil || s.Sessions != 365*10*103 {

@@ -297,6 +297,24 @@ func TestToken(t *testing.T) {
 	})
 }
 
+// Who signs a bounce, or what is passed on, does not say what stands in the mail within it:
+// anybody can have a mail bounce that looks like a report.
+func TestMailWithinMail(t *testing.T) {
+	each(t, func(t *testing.T, s *reports.Store) {
+		inner := "From: mallory@evil.example\r\nContent-Type: application/tlsrpt+json\r\n\r\n" + string(report("example.com", "id", 1, 4, 0))
+		a := arrival([]byte("From: mailer-daemon@sender.example\r\nContent-Type: multipart/report; boundary=b\r\n\r\n" +
+			"--b\r\nContent-Type: text/plain\r\n\r\nIt bounced.\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n" + inner + "\r\n--b--\r\n"))
+		a.Mail = true
+		if got := fates(t, s, a); !cmp.Equal(got, []string{"taken"}) {
+			t.Error(got)
+		}
+		list, err := s.List(t.Context(), reports.Filter{Domain: "example.com", Limit: 10})
+		if err != nil || len(list) != 1 || list[0].Unauthenticated != reports.WithinMail {
+			t.Errorf("%+v, %v", list, err)
+		}
+	})
+}
+
 func TestFlood(t *testing.T) {
 	now := today
 	s := newStore(t, database.Options{File: t.TempDir() + "/reports.db"}, func() time.Time { return now })
@@ -523,4 +541,27 @@ func TestMadeUpSubmitters(t *testing.T) {
 	if sessions != 1000 {
 		t.Errorf("%d sessions", sessions)
 	}
+}
+
+// A report on thousands of domains that are not ours does not push out what others sent.
+func TestManyForeignDomains(t *testing.T) {
+	s := newStore(t, database.Options{File: t.TempDir() + "/reports.db"}, noon)
+	var policies []string
+	for i := range 500 {
+		policies = append(policies, fmt.Sprintf(`{"policy":{"policy-type":"sts","policy-domain":"d%d.example.net"},"summary":{"total-successful-session-count":1,"total-failure-session-count":0}}`, i))
+	}
+	text := fmt.Sprintf(`{"organization-name":"x","date-range":{"start-datetime":"2026-11-19T00:00:00Z","end-datetime":"2026-11-19T23:59:59Z"},"contact-info":"x@sender.example","report-id":"id","policies":[%s]}`, strings.Join(policies, ","))
+	if got := fates(t, s, stranger([]byte(text))); got[0] != "aside: foreign-domain" {
+		t.Fatal(got)
+	}
+	asides, err := s.Asides(t.Context(), 1000)
+	if err != nil || len(asides) != 20 {
+		t.Fatalf("%d asides, %v", len(asides), err)
+	}
+	for _, a := range asides {
+		if strings.HasPrefix(a.Detail, "and 480 more of the same report") {
+			return
+		}
+	}
+	t.Error("nothing says how many there were")
 }

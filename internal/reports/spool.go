@@ -58,6 +58,7 @@ type segment struct {
 	size   int64    // what is there to stay
 	read   int64    // what was read
 	stored int64    // what was stored of it
+	keep   bool     // it stays, for people: there is what can neither be read nor copied
 }
 
 // group is what is brought to disk at once, as that takes the same time for one and many.

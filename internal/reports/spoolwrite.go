@@ -14,6 +14,7 @@ type ended struct {
 	file *os.File // to be closed at size; nil: it is
 	size int64
 	gone bool // it is to be removed
+	keep bool // not quite
 }
 
 // unlock unlocks mu, and does then what waits for that.
@@ -29,7 +30,11 @@ func (s *Spool) unlock() {
 		if !e.gone {
 			continue
 		}
-		if err := os.Remove(e.path); err != nil {
+		remove := os.Remove
+		if e.keep {
+			remove = func(path string) error { return os.Rename(path, path+damagedSuffix) }
+		}
+		if err := remove(e.path); err != nil {
 			s.log.Warn("a file of the spool cannot be removed; it is read again at the next start, without effect", "err", err)
 		}
 	}
@@ -144,7 +149,7 @@ func (s *Spool) remove(seg *segment) {
 	if !slices.Contains(s.files, seg) {
 		return
 	}
-	s.ended = append(s.ended, ended{path: seg.path, gone: true})
+	s.ended = append(s.ended, ended{path: seg.path, gone: true, keep: seg.keep})
 	s.files = slices.DeleteFunc(s.files, func(x *segment) bool { return x == seg })
 }
 

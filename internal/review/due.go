@@ -29,11 +29,15 @@ func (s *Store) claim(ctx context.Context, l lane, n int, lease time.Duration) (
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
+	defer s.lock()()
+	claim := "UPDATE review_domains SET due = ? WHERE domain IN (" + due + ") RETURNING domain"
+	args := []any{now.Add(lease).Unix(), int(l), now.Unix(), n}
 	if s.db.Postgres() {
-		due += " FOR UPDATE SKIP LOCKED" // processes do not wait for each other; SQLite has one writer at a time
+		// Processes do not wait for each other; SQLite has one writer at a time. By an array it
+		// does not read the whole table, for whatever it expects of the limit, and takes it once.
+		claim = "UPDATE review_domains SET due = ? WHERE domain = ANY (ARRAY(" + due + " FOR UPDATE SKIP LOCKED)) RETURNING domain"
 	}
-	return s.names(ctx, "WITH due AS MATERIALIZED ("+due+") UPDATE review_domains SET due = ? WHERE domain IN (SELECT domain FROM due) RETURNING domain",
-		int(l), now.Unix(), n, now.Add(lease).Unix())
+	return s.names(ctx, claim, args...)
 }
 
 func (s *Store) names(ctx context.Context, query string, args ...any) ([]string, error) {
@@ -82,6 +86,7 @@ func (s *Store) postpone(ctx context.Context, domains []string, until time.Time)
 }
 
 func (s *Store) setDue(ctx context.Context, query string, domains []string, times ...time.Time) error {
+	defer s.lock()()
 	for group := range slices.Chunk(domains, atOnce) {
 		var args []any
 		for _, at := range times {

@@ -32,6 +32,9 @@ func daysAgo(n int) time.Time { return until.AddDate(0, 0, -n) }
 // small is a quarter of three domains.
 func small() review.Input {
 	silence := review.Silence{Domain: "example.org", Code: "policy-cert-expires-soon", Reason: "renewed by hand on Monday", Author: "postmaster@example.org", Until: until.AddDate(0, 0, 5)}
+	expired, soon := problem("mx-cert-expired", "mx2.example.net", review.Error), problem("policy-cert-expires-soon", "mta-sts.example.org", review.Warning)
+	expired.Text, expired.Evidence, expired.Fix = "the MX host's certificate is not valid at this time", "expired on 2026-10-31", "renew the certificate, and find out why it was not renewed by itself"
+	soon.Text, soon.Evidence, soon.Fix, soon.Owner = "the policy host's certificate expires soon", "expires on 2026-12-06", "renew the certificate of mta-sts.example.org", review.PolicyOwner
 	return review.Input{
 		Name: "Example Hosting", From: from, Until: until, Steps: steps, Testing: "testing", Drift: []string{"mx-not-in-policy", "policy-differs"},
 		Domains: slices.Values([]review.DomainLine{
@@ -41,8 +44,8 @@ func small() review.Input {
 		}),
 		Findings: slices.Values([]review.Finding{
 			{Domain: "example.com", Problem: problem("mx-not-in-policy", "old.example.com", review.Error), FirstSeen: daysAgo(60), LastSeen: daysAgo(58), Closed: daysAgo(57), Looks: 3},
-			{Domain: "example.net", Problem: problem("mx-cert-expired", "mx2.example.net", review.Error), FirstSeen: daysAgo(27), LastSeen: until, Times: 2, Looks: 9},
-			{Domain: "example.org", Problem: problem("policy-cert-expires-soon", "mta-sts.example.org", review.Warning), FirstSeen: daysAgo(3), LastSeen: until, Looks: 9},
+			{Domain: "example.net", Problem: expired, FirstSeen: daysAgo(27), LastSeen: until, Times: 2, Looks: 9},
+			{Domain: "example.org", Problem: soon, FirstSeen: daysAgo(3), LastSeen: until, Looks: 9},
 		}),
 		States: slices.Values([]review.State{{Domain: "example.com", MX: []review.MXSet{
 			{Since: daysAgo(400), Hosts: []string{"old.example.com"}}, {Since: daysAgo(60), Hosts: []string{"mx1.example.com", "mx2.example.com"}},

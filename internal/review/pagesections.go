@@ -35,7 +35,7 @@ type section struct {
 func (p *Page) sections() []section {
 	var list []section
 	for _, s := range []section{
-		p.openSection(), p.kindSection(), p.stuckSection(), p.whySection(), p.driftSection(), p.failureSection(), p.moveSection(), p.changeSection(),
+		p.kindSection(), p.openSection(), p.whySection(), p.stuckSection(), p.driftSection(), p.failureSection(), p.moveSection(), p.changeSection(),
 		p.overrideSection(), p.silenceSection(), p.uselessSection(), p.ownerSection(), p.certificateSection(), p.plannedSection(), p.planSection(),
 	} {
 		if len(s.Rows) > 0 {
@@ -59,7 +59,7 @@ func (p *Page) openSection() section {
 	for _, o := range p.Owners {
 		load = append(load, fmt.Sprintf("%s owners %s and %s", cmp.Or(string(o.Owner), "other"), many(o.Errors, "error"), many(o.Warnings, "warning")))
 	}
-	s := section{Title: "Open findings", Head: []string{"Severity", "Domain", "What", "Since", "Owner", "Seen", "What to do"}}
+	s := section{Title: titleOf(p.Open.More, "Open findings"), Head: []string{"Severity", "Domain", "What is wrong", "Which", "Since", "Owner", "Seen", "What to do"}}
 	if len(load) > 0 {
 		s.Intro = "To mend: " + strings.Join(load, "; ") + "."
 	}
@@ -75,8 +75,16 @@ func (p *Page) openSection() section {
 		if f.Times > 0 {
 			since += fmt.Sprintf(", came back %s", times(f.Times))
 		}
-		return []cell{severity, {f.Domain, name}, {strings.TrimSpace(f.Code + " " + f.Subject), name}, {since, words}, {string(f.Owner), words}, {f.Evidence, name}, {f.Fix, words}}
+		return []cell{severity, {f.Domain, name}, {f.Text, words}, {strings.TrimSpace(f.Code + " " + f.Subject), name}, {since, words}, {string(f.Owner), words}, {f.Evidence, name}, {f.Fix, words}}
 	})
+}
+
+// titleOf says of a table that has not all rows which these are.
+func titleOf(more int, title string) string {
+	if more > 0 {
+		return title + ": the oldest"
+	}
+	return title
 }
 
 func times(n int) string {
@@ -101,7 +109,7 @@ func (p *Page) kindSection() section {
 }
 
 func (p *Page) stuckSection() section {
-	return rows(section{Title: "Stuck in testing", Head: []string{"Domain", "Since", "Waits for", "Next step"}}, p.Stuck, func(d DomainLine) []cell {
+	return rows(section{Title: titleOf(p.Stuck.More, "Stuck in testing"), Head: []string{"Domain", "Since", "Waits for", "Next step"}}, p.Stuck, func(d DomainLine) []cell {
 		return []cell{{d.Domain, name}, {date(d.Since), words}, {cmp.Or(strings.Join(d.Waits, "; "), "nothing: the next edit"), words}, {next(d), words}}
 	})
 }
@@ -122,7 +130,7 @@ func (p *Page) whySection() section {
 	if p.Stuck.More == 0 {
 		return section{}
 	}
-	return rows(section{Title: "Why they are stuck", Head: []string{"Waits for", "Domains"}}, p.StuckWhy, func(w Why) []cell {
+	return rows(section{Title: "Why domains are stuck in testing", Head: []string{"Waits for", "Domains"}}, p.StuckWhy, func(w Why) []cell {
 		return []cell{{w.Text, words}, {number(w.Domains), figure}}
 	})
 }

@@ -305,7 +305,12 @@ func TestDeadOnesDelayNobody(t *testing.T) {
 		run(t, w.options(s), func(r *review.Scheduler) {
 			wait(2 * time.Hour)
 			w.count()
-			wait(10 * time.Hour)
+			for range 600 {
+				wait(time.Minute)
+				if lines := r.Trouble(); len(lines) != 0 {
+					t.Fatalf("that they do not answer again says nothing of us: %q", lines)
+				}
+			}
 			late := 0
 			for i := range 200 {
 				if _, long := w.gapsIf(fmt.Sprintf("d%d.example.com", 200+i)); long > 5*time.Hour {
@@ -505,6 +510,52 @@ func TestDatabaseAway(t *testing.T) {
 			wait(2 * time.Minute)
 			if lines := r.Trouble(); len(lines) != 0 || len(w.looks) != 3 {
 				t.Errorf("trouble %q, looks %v", lines, w.looks)
+			}
+		})
+	})
+}
+
+// At a start the database fails for a moment. That the domains are not known yet closes
+// nothing, and puts nothing off.
+func TestDatabaseAwayAtStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db, err := database.Open(database.Options{File: t.TempDir() + "/reviews.db"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		s, err := review.NewStore(review.StoreOptions{DB: db, Now: time.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := newWorld(names(review.Enforcing, 3)...)
+		w.always("d0.example.com", good(lost("mx")))
+		run(t, w.options(s), func(*review.Scheduler) { wait(time.Hour) })
+		wait(10 * day)
+		w.mu.Lock()
+		w.domains = append(w.domains, review.Domain{Name: "new.example.com"})
+		w.mu.Unlock()
+		if _, err := db.Exec("CREATE TRIGGER no BEFORE INSERT ON review_domains BEGIN SELECT RAISE(ABORT, 'no'); END"); err != nil {
+			t.Fatal(err)
+		}
+		w.count()
+		run(t, w.options(s), func(r *review.Scheduler) {
+			wait(3 * time.Minute)
+			if lines := r.Trouble(); !strings.Contains(strings.Join(lines, "\n"), "domains are not put on the schedule: ") {
+				t.Errorf("trouble %q", lines)
+			}
+			if open, err := s.Open(t.Context(), review.Filter{}); err != nil || len(open) != 1 {
+				t.Errorf("%+v, %v", open, err)
+			}
+			if _, err := db.Exec("DROP TRIGGER no"); err != nil {
+				t.Fatal(err)
+			}
+			wait(3 * time.Minute)
+			if len(w.looks) != 4 {
+				t.Errorf("%v", w.looks)
+			}
+			if open, err := s.Open(t.Context(), review.Filter{}); err != nil || len(open) != 1 {
+				t.Errorf("%+v, %v", open, err)
 			}
 		})
 	})
