@@ -234,6 +234,10 @@ func (t *rolloutTable) add(v *app.RolloutView) {
 }
 
 func (t *rolloutTable) print(out io.Writer) error {
+	if len(t.rows) == 0 {
+		_, err := fmt.Fprintln(out, "there are none")
+		return err
+	}
 	slices.SortFunc(t.rows, func(a, b rolloutRow) int {
 		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.domain, b.domain))
 	})

@@ -52,6 +52,9 @@ func TestRolloutStory(t *testing.T) {
 	w.serves(p, testing)
 	w.report("two", today.AddDate(0, 0, -1), testing)
 	w.awaitStored(2)
+	if out := w.rollout(0, "--ready"); !strings.Contains(out, "1 may take their next step now") {
+		t.Errorf("the verb does not see that it may go on:\n%s", out)
+	}
 	w.looksAgain(p)
 	w.serves(p, enforce)
 	p.saysNothing()
