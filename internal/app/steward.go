@@ -28,6 +28,10 @@ const (
 	// attendEvery is how often domains that wait for their evidence are looked at again.
 	attendEvery = 10 * time.Minute
 
+	// attendAgain is when what failed is tried again, as the database was gone: what is amiss
+	// is not to be told of for long after it is over.
+	attendAgain = 30 * time.Second
+
 	// paceEvery is how often the server looks which domains may take a step by itself.
 	paceEvery = time.Hour
 
@@ -220,6 +224,7 @@ type steward struct {
 
 	mu      sync.Mutex
 	trouble []string
+	unseen  bool // the evidence could not be looked at
 	steps   map[rollout.Step]int
 	alarms  map[string]map[string]bool // by domain: what people were told of; nil: not known yet
 }
@@ -246,6 +251,10 @@ func (s *steward) run(ctx context.Context) {
 	s.attend(ctx)
 	s.pace(ctx)
 	for {
+		var again <-chan time.Time
+		if s.failed() {
+			again = time.After(attendAgain)
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -253,6 +262,9 @@ func (s *steward) run(ctx context.Context) {
 			s.attend(ctx)
 		case <-attend.C:
 			s.attend(ctx)
+		case <-again:
+			s.attend(ctx)
+			s.pace(ctx)
 		case <-s.asked:
 			s.attend(ctx)
 			s.pace(ctx)
@@ -316,10 +328,16 @@ func (s *steward) warn(x *judged) error {
 func (s *steward) tell(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.trouble = nil
+	s.trouble, s.unseen = nil, err != nil
 	if err != nil && !errors.Is(err, context.Canceled) {
 		s.trouble = append(s.trouble, "the evidence for the next steps of the rollout cannot be looked at; all policies stay as they are: "+err.Error())
 	}
+}
+
+func (s *steward) failed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unseen
 }
 
 var (
