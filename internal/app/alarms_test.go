@@ -12,7 +12,7 @@ func TestAlarmsEndAfterARestart(t *testing.T) {
 	a, b := y.move("a.example", "enforce", "1d", false), y.move("b.example", "enforce", "1d", false)
 	y.save()
 	for _, r := range []*resident{a, b} {
-		r.forged = []forgery{{"", 0, 10}}
+		r.forged = []forgery{{"", "big.example", 0, 10}}
 	}
 	y.days(2)
 	y.app.steward.pace(t.Context())

@@ -73,11 +73,11 @@ func cast() []*kind {
 		{name: "auto, at a provider that changes", count: 50, first: 76, spread: 3, end: "enforce 30d", begin: auto, live: atProvider},
 		{name: "auto, certificate expires", count: 20, spread: 100, end: "enforce 30d", begin: auto, live: func(_ *year, r *resident) { fails(r, "certificate-expired", 200, 202) }},
 		{name: "hand, certificate expires in testing", count: 20, spread: 100, end: "enforce 30d", live: func(y *year, r *resident) { fails(r, "certificate-expired", 5, 7); impatient(y, r) }},
-		{name: "attacked, forged failures over HTTPS, enforced", count: 10, spread: 60, end: "enforce 30d", begin: auto, attack: forge(200, 260, forgery{"", 0, 1000})},
-		{name: "attacked, forged failures over HTTPS, in testing", count: 10, spread: 60, end: "enforce 30d", begin: auto, attack: forge(5, 60, forgery{"", 0, 1000})},
-		{name: "attacked, forged successes over HTTPS", count: 20, spread: 60, end: "testing 1d", begin: func(r *resident) { auto(r); r.silent = true }, attack: forge(1, 365, forgery{"", 1000, 0})},
-		{name: "attacked, signed failures, enforced", count: 10, spread: 60, end: "enforce 30d", begin: auto, attack: forge(200, 260, forgery{"evil.example", 0, 1000})},
-		{name: "attacked, signed failures, in testing", count: 10, spread: 60, end: "enforce 30d", begin: auto, attack: forge(5, 60, forgery{"evil.example", 0, 1000})},
+		{name: "attacked, forged failures over HTTPS, enforced", count: 10, spread: 60, end: "enforce 30d", begin: auto, attack: forge(200, 260, forgery{"", "big.example", 0, 1000})},
+		{name: "attacked, forged failures over HTTPS, in testing", count: 10, spread: 60, end: "enforce 30d", begin: auto, attack: forge(5, 60, forgery{"", "big.example", 0, 1000})},
+		{name: "attacked, forged successes over HTTPS", count: 20, spread: 60, end: "testing 1d", begin: func(r *resident) { auto(r); r.silent = true }, attack: forge(1, 365, forgery{"", "big.example", 1000, 0}, forgery{"", "large.example", 1000, 0})},
+		{name: "attacked, signed failures, enforced", count: 10, spread: 60, end: "enforce 30d", begin: auto, attack: forge(200, 260, forgery{"evil.example", "big.example", 0, 1000})},
+		{name: "attacked, signed failures, in testing", count: 10, spread: 60, end: "enforce 30d", begin: auto, attack: forge(5, 60, forgery{"evil.example", "big.example", 0, 1000})},
 		{name: "hand, override", count: 20, spread: 100, end: "enforce 30d", live: override(2, 10)},
 		{name: "hand, override that has expired", count: 10, spread: 100, end: "enforce 30d", live: override(2, -1)},
 		{name: "hand, withdrawn", count: 20, spread: 60, end: "gone", live: withdraw},
@@ -91,10 +91,10 @@ func cast() []*kind {
 }
 
 // forge has r attacked from one day of its age to another.
-func forge(from, to int, what forgery) func(*year, *resident) {
+func forge(from, to int, what ...forgery) func(*year, *resident) {
 	return func(_ *year, r *resident) {
 		if r.forged = nil; between(r.age, from, to) {
-			r.forged = []forgery{what}
+			r.forged = what
 		}
 	}
 }

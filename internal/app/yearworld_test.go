@@ -52,6 +52,7 @@ type resident struct {
 // forgery is what an attacker sends of a resident each day.
 type forgery struct {
 	from   string // the domain that signed it; "" over HTTPS
+	as     string // who it says it is from
 	ok     int
 	failed int
 }
@@ -157,17 +158,17 @@ func (r *resident) reports(date, now time.Time) (list []*reports.Arrival) {
 	if err != nil || p.Mode == mtasts.ModeNone {
 		return nil
 	}
-	put := func(from string, ok, failed int, result string) {
+	put := func(from, as string, ok, failed int, result string) {
 		a := &reports.Arrival{Channel: reports.SMTP, Received: now, Submitter: from, MediaType: "application/tlsrpt+json"}
 		if from == "" {
 			a.Channel, a.Unauthenticated = reports.HTTPS, reports.NoAuthentication
 		}
-		a.Data = reportOn(r.name, date, from, w.body, ok, failed, result)
+		a.Data = reportOn(r.name, date, as, w.body, ok, failed, result)
 		list = append(list, a)
 		r.raw = append(r.raw, event{date, from, ok, failed})
 	}
 	for _, f := range w.forged {
-		put(f.from, f.ok, f.failed, "validation-failure")
+		put(f.from, f.as, f.ok, f.failed, "validation-failure")
 	}
 	if r.silent || !r.hasMail() {
 		return list
@@ -179,7 +180,8 @@ func (r *resident) reports(date, now time.Time) (list []*reports.Arrival) {
 	if result != "" {
 		failed = 3
 	}
-	put(yearReporters[(r.age+r.age/3)%2], 20, failed, result)
+	from := yearReporters[(r.age+r.age/3)%2]
+	put(from, from, 20, failed, result)
 	return list
 }
 
@@ -195,17 +197,14 @@ func (r *resident) hasMail() bool {
 }
 
 func reportOn(domain string, date time.Time, from string, body []byte, ok, failed int, result string) []byte {
-	if from == "" {
-		from = "stranger.example"
-	}
 	var details string
 	if failed > 0 {
 		details = fmt.Sprintf(`,"failure-details":[{"result-type":%q,"failed-session-count":%d,"receiving-mx-hostname":"mx.%s"}]`, result, failed, domain)
 	}
 	lines := strings.Split(strings.TrimSpace(strings.ReplaceAll(string(body), "\r\n", "\n")), "\n")
-	return fmt.Appendf(nil, `{"organization-name":%q,"date-range":{"start-datetime":%q,"end-datetime":%q},"contact-info":"tlsrpt@%s","report-id":"%s_%s",`+
+	return fmt.Appendf(nil, `{"organization-name":%q,"date-range":{"start-datetime":%q,"end-datetime":%q},"contact-info":"tlsrpt@%s","report-id":"%s_%s_%s",`+
 		`"policies":[{"policy":{"policy-type":"sts","policy-string":[%s],"policy-domain":%q},"summary":{"total-successful-session-count":%d,"total-failure-session-count":%d}%s}]}`,
-		from, date.Format(time.RFC3339), date.Add(day-time.Second).Format(time.RFC3339), from, date.Format(time.DateOnly), domain, quoted(lines), domain, ok, failed, details)
+		from, date.Format(time.RFC3339), date.Add(day-time.Second).Format(time.RFC3339), from, date.Format(time.DateOnly), domain, from, quoted(lines), domain, ok, failed, details)
 }
 
 // glance is what a look as senders look shows of r.
