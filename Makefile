@@ -7,7 +7,7 @@ SHELL := /bin/sh
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 E2E := internal/e2e
 # Debian packages that the end-to-end tests drive; everything else comes with Go.
-PACKAGES := bind9 bind9-dnsutils buildah curl iproute2 knot nsd openssl pdns-backend-sqlite3 pdns-server postfix postfix-mta-sts-resolver postgresql runc unbound
+PACKAGES := bind9 bind9-dnsutils buildah curl iproute2 knot nsd openssl pdns-backend-sqlite3 pdns-server postfix postfix-mta-sts-resolver postgresql prometheus runc sqlite3 unbound
 FUZZTIME ?= 1m
 BENCHTIME ?= 1s
 SOAK ?= 35m
@@ -52,7 +52,7 @@ fuzz: ## each fuzz test for FUZZTIME
 	done
 
 drill: ## kill -9 two hundred times, a thousand reloads under load, hostile clients, a year at 20,000 hosts
-	cd $(E2E) && MTASTS_DRILL_ROUNDS=200 MTASTS_DRILL_RELOADS=1000 MTASTS_HOSTILE_SECONDS=30 go test -timeout 2h -v -run 'Drill|Reloads|Hostile|ReportsKill|ReportsBombs' ./...
+	cd $(E2E) && MTASTS_DRILL_ROUNDS=200 MTASTS_DRILL_RELOADS=1000 MTASTS_HOSTILE_SECONDS=30 MTASTS_REPORT_STRANGERS=10000 MTASTS_BOMB_ROUNDS=10 go test -timeout 2h -v -run 'Drill|Reloads|Hostile|ReportsKill|ReportsBombs|ReportsStrangers' ./...
 	MTASTS_YEAR_HOSTS=20000 go test -timeout 2h -v -run TestYear ./certs
 
 soak: ## a day in fast forward: renewals, edits, good senders and bad strangers for SOAK

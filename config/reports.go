@@ -63,7 +63,7 @@ func readReports(base string, t *table) Reports {
 	}
 	list, _ := t.strings("lmtp", `"/run/mtasts-server/lmtp.sock"`)
 	for _, a := range list {
-		if strings.Contains(a, "/") { // a socket
+		if strings.Contains(a, "/") || !strings.Contains(a, ":") { // the path of a socket
 			a = absolute(base, a)
 		} else {
 			t.checkAddress("lmtp", a)
@@ -141,6 +141,9 @@ func readKeep(t *table) Keep {
 			t.errorf(f.name, "", "write "+f.name+` = "`+f.example+`"`, "%s: %s is out of range, %s to 20 years", f.name, v, f.least)
 		}
 		*f.to = v
+	}
+	if k.Sums < k.Details && !t.failed {
+		t.errorf("sums", "", `write sums = "730d"`, "sums are kept for %s, and details for %s: sums must be kept for longer", k.Sums, k.Details)
 	}
 	t.unknown()
 	return k

@@ -122,9 +122,14 @@ func readSettings(file string, t *table) Settings {
 	s.Log = readLog(t.sub("log"))
 	s.DNS = readDNS(base, t.sub("dns"))
 	s.Reports = readReports(base, t.sub("reports"))
-	s.Rollout = readRollout(t.sub("rollout"))
+	rollout := t.sub("rollout")
+	s.Rollout = readRollout(rollout)
 	s.Review = readReview(base, t.sub("review"))
 	s.Alerts = readAlerts(base, t.sub("alerts"))
+	if s.Rollout.Guard == GuardRefuse && !s.Review.On {
+		rollout.errorf("guard", "", "write [review], so that the server looks at the domains", `rollout.guard = "refuse" without [review]: the evidence for enforce would never be there`)
+		t.failed = true
+	}
 	return s
 }
 

@@ -31,6 +31,7 @@ type Message struct {
 	MediaType string // of the report's part
 	FileName  string
 	Data      []byte // the report, packed or not: see Unpack
+	Inner     bool   // it was in a mail within this one: who sent this one did not write it
 }
 
 // The deviations of mail.
@@ -54,7 +55,7 @@ func ReadMessage(data []byte) (*Message, []Note, error) {
 		return nil, nil, &ErrReport{"no-report", "no mail: " + clean(err.Error(), 200)}
 	}
 	w := &mailWalk{}
-	w.part(textproto.MIMEHeader(m.Header), m.Body, 0)
+	w.part(textproto.MIMEHeader(m.Header), m.Body, 0, false)
 	if w.best == nil {
 		return nil, nil, &ErrReport{"no-report", "no part of the mail is one"}
 	}
@@ -103,8 +104,8 @@ func (w *mailWalk) bound(s string) string {
 	return bound(strings.ReplaceAll(s, "\x00", "\uFFFD"), maxText)
 }
 
-// part looks at one part, and those within it.
-func (w *mailWalk) part(h textproto.MIMEHeader, body io.Reader, level int) {
+// part looks at one part, and those within it. inner is one of a mail within the mail.
+func (w *mailWalk) part(h textproto.MIMEHeader, body io.Reader, level int, inner bool) {
 	if w.parts++; w.parts > maxParts || level > maxInner {
 		return
 	}
@@ -120,7 +121,7 @@ func (w *mailWalk) part(h textproto.MIMEHeader, body io.Reader, level int) {
 			if err != nil { // also where the mail is cut off: what came before counts
 				return
 			}
-			w.part(p.Header, p, level+1)
+			w.part(p.Header, p, level+1, inner)
 		}
 		return
 	}
@@ -129,18 +130,18 @@ func (w *mailWalk) part(h textproto.MIMEHeader, body io.Reader, level int) {
 		return
 	}
 	if mediaType == "message/rfc822" {
-		if inner, err := mail.ReadMessage(bytes.NewReader(data)); err == nil {
-			w.part(textproto.MIMEHeader(inner.Header), inner.Body, level+1)
+		if m, err := mail.ReadMessage(bytes.NewReader(data)); err == nil {
+			w.part(textproto.MIMEHeader(m.Header), m.Body, level+1, true)
 		}
 		return
 	}
-	w.consider(mediaType, fileName(h, params), data, notes)
+	w.consider(Message{MediaType: w.bound(mediaType), FileName: w.bound(fileName(h, params)), Inner: inner}, data, notes)
 }
 
 // consider keeps the part if it looks more like a report than those before.
-func (w *mailWalk) consider(mediaType, name string, data []byte, notes []Note) {
-	c := &candidate{message: Message{MediaType: w.bound(mediaType), FileName: w.bound(name)}, notes: notes}
-	lower := strings.ToLower(name)
+func (w *mailWalk) consider(m Message, data []byte, notes []Note) {
+	c := &candidate{message: m, notes: notes}
+	mediaType, lower := m.MediaType, strings.ToLower(m.FileName)
 	switch {
 	case mediaType == "application/tlsrpt+gzip" || mediaType == "application/tlsrpt+json":
 		c.rank = 4

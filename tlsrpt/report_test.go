@@ -248,6 +248,20 @@ func TestReportResultTypes(t *testing.T) {
 	}
 }
 
+// The policy domain is A-labels in lower case, or there is none (RFC 8460 §4.4).
+func TestReportDomainForms(t *testing.T) {
+	for domain, want := range map[string]string{
+		"example.com": "example.com", "Example.COM": "example.com", "example.com.": "example.com", " example.com": "example.com",
+		"xn--bcher-kva.example": "xn--bcher-kva.example", "XN--BCHER-KVA.example": "xn--bcher-kva.example",
+		"bücher.example": "", "example..com": "", "-example.com": "", "exa mple.com": "", "a_b.example": "", ".": "", strings.Repeat("a", 64) + ".example": "",
+	} {
+		r, err := tlsrpt.ParseReport([]byte(strings.Replace(plain, `"policy-domain": "example.com"`, `"policy-domain": "`+domain+`"`, 1)))
+		if err != nil || r.Policies[0].Domain != want || (len(r.Notes) > 0) != (want != domain) {
+			t.Errorf("%q: %q, %v, %v", domain, r.Policies[0].Domain, r.Notes, err)
+		}
+	}
+}
+
 // A report about several domains is taken apart: no part says anything of another.
 func TestReportOfSeveralDomains(t *testing.T) {
 	text := strings.Replace(plain, `"policies": [{`, `"policies": [{"policy": {"policy-type": "sts", "policy-domain": "other.example"},

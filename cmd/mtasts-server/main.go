@@ -82,7 +82,7 @@ func newRoot() *cobra.Command {
 	root.SetVersionTemplate("mtasts-server {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().StringP("config", "c", "", "main configuration `file` (default mtasts-server.toml here, else in /etc/mtasts-server)")
-	root.AddCommand(newServe(), newInit(), newCheck(), newPolicy(), newRecords(), newReports(), newRollout(), newVerify(), newForget(), newCerts(), newHealth(), newVersion())
+	root.AddCommand(newServe(), newAlerts(), newInit(), newCheck(), newPolicy(), newRecords(), newReports(), newReview(), newRollout(), newVerify(), newForget(), newCerts(), newHealth(), newVersion())
 	return root
 }
 

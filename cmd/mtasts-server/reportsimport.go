@@ -27,9 +27,12 @@ Mails are authenticated as they would be on arrival, by DKIM; where the key is n
 DNS any more, their reports count as unauthenticated. What is no report, or on a domain
 that is not configured, is set aside; see it by: mtasts-server reports list --aside
 
-As a mail alias, with Postfix in /etc/aliases (see docs/reports.md):
+As a mail alias, with Postfix (see docs/reports.md), in a file of alias_maps:
 
   tlsrpt: "|/usr/local/bin/mtasts-server --config /etc/mtasts-server.toml reports import -"
+
+Postfix runs this as the owner of that file (of its .db), and as nobody where that is
+root, as with /etc/aliases: give it to the user that the server runs as.
 
 Exit status: 0 all was taken, known, or set aside; 1 a file could not be read; 2 wrong
 usage; 75 the reports cannot be stored now: mail servers keep the mail and try again.`

@@ -106,6 +106,9 @@ func showRollout(cmd *cobra.Command, r *app.Rollout, domains []string, wanted fu
 	if err == nil && !asJSON && !whole {
 		err = table.print(out)
 	}
+	if err == nil && !asJSON && !r.Reviews() {
+		_, err = fmt.Fprintln(out, "Nobody looks at the domains: without [review] the gates checker, mx-stable, mx-allowed and tlsrpt-record stay open.")
+	}
 	if err == nil && alarms > 0 {
 		return errFindings
 	}
@@ -231,6 +234,10 @@ func (t *rolloutTable) add(v *app.RolloutView) {
 }
 
 func (t *rolloutTable) print(out io.Writer) error {
+	if len(t.rows) == 0 {
+		_, err := fmt.Fprintln(out, "there are none")
+		return err
+	}
 	slices.SortFunc(t.rows, func(a, b rolloutRow) int {
 		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.domain, b.domain))
 	})

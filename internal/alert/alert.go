@@ -41,6 +41,7 @@ type Alert struct {
 	Fix      string    `json:"fix,omitempty"`
 	Owner    string    `json:"owner,omitempty"` // who can mend it; a mail address may be written to
 	At       time.Time `json:"since"`           // when it opened, or closed; zero: now
+	Event    bool      `json:"event,omitempty"` // it happened, and does not end: it is told once, and forgotten
 	Closed   bool      `json:"-"`               // it is no more; Key says which, the rest may be missing
 }
 

@@ -18,7 +18,7 @@ func (m *Mail) compose(msg *Message, to string) string {
 	var b strings.Builder
 	header(&b, "From", m.from.String())
 	header(&b, "To", "<"+to+">")
-	header(&b, "Subject", subject(msg))
+	header(&b, "Subject", "[mtasts] "+encoded(msg.subject()))
 	header(&b, "Date", msg.At.UTC().Format(time.RFC1123Z))
 	header(&b, "Message-ID", "<"+msg.ID+"@"+domain+">")
 	if i := msg.item(); i != nil { // so that the end stands with the beginning
@@ -51,7 +51,8 @@ func header(b *strings.Builder, name, value string) {
 	b.WriteString("\r\n")
 }
 
-// subject is the encoded one. What looks encoded already would be shown as something else.
-func subject(msg *Message) string {
-	return mime.QEncoding.Encode("utf-8", "[mtasts] "+strings.ReplaceAll(msg.subject(), "=?", "= ?"))
+// encoded is s as encoded words (RFC 2047 §2), if it needs them. What looks encoded already
+// would be shown as something else.
+func encoded(s string) string {
+	return mime.QEncoding.Encode("utf-8", strings.ReplaceAll(s, "=?", "= ?"))
 }

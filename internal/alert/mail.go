@@ -44,6 +44,7 @@ type Mail struct {
 	o    MailOptions
 	host string
 	from *mail.Address
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // NewMail returns a Mail. The server is not asked yet.
@@ -59,7 +60,7 @@ func NewMail(o MailOptions) (*Mail, error) {
 	case len(o.To) == 0 || len(o.To) > maxRecipients:
 		return nil, fmt.Errorf("alert: want 1 to %d addresses to send mail to, have %d", maxRecipients, len(o.To))
 	}
-	m := &Mail{o: o, host: host}
+	m := &Mail{o: o, host: host, dial: (&net.Dialer{Timeout: dialFor}).DialContext}
 	if m.from, err = parseAddress(o.From); err != nil {
 		return nil, err
 	}

@@ -28,19 +28,42 @@ const (
 // plan makes messages of what is to be told.
 func (s *Sender) plan(ctx context.Context) error {
 	now := s.o.Now()
-	err := s.write(ctx, func(tx *sql.Tx) error {
-		p := planner{s, tx, ctx, now}
-		for _, step := range []func() error{p.urgent, p.digest, p.tidy} {
-			if err := step(); err != nil {
+	idle, err := s.idle(ctx, now)
+	if err == nil && !idle {
+		err = s.write(ctx, func(tx *sql.Tx) error {
+			p := planner{s, tx, ctx, now}
+			if err := p.urgent(); err != nil {
 				return err
 			}
-		}
-		return nil
-	})
+			return p.digest()
+		})
+	}
 	if err != nil {
 		return fmt.Errorf("alert: making messages: %w", err)
 	}
 	return nil
+}
+
+// idle reports whether there is nothing to do, as mostly: then nothing is written.
+func (s *Sender) idle(ctx context.Context, now time.Time) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, databaseFor)
+	defer cancel()
+	if err := s.prepareTables(ctx); err != nil {
+		return false, err
+	}
+	var urgent bool
+	var last int64
+	err := s.o.DB.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM alerts WHERE pending = 2), at FROM alert_turns WHERE name = 'digest'").Scan(&urgent, &last)
+	return !urgent && last >= s.turn(now), err
+}
+
+// turn is when the last digest was due.
+func (s *Sender) turn(now time.Time) int64 {
+	at := now.UTC().Truncate(day).Add(s.o.Digest)
+	if at.After(now) {
+		at = at.Add(-day)
+	}
+	return at.Unix()
 }
 
 // planner is one transaction.
@@ -107,11 +130,8 @@ func (p *planner) digest() error {
 	if err != nil {
 		return err
 	}
-	turn := p.now.UTC().Truncate(day).Add(p.s.o.Digest)
-	if turn.After(p.now) {
-		turn = turn.Add(-day)
-	}
-	if last >= turn.Unix() {
+	turn := p.s.turn(p.now)
+	if last >= turn {
 		return nil
 	}
 	if last != 0 { // the first start begins a day
@@ -122,12 +142,16 @@ func (p *planner) digest() error {
 			return err
 		}
 	}
-	return p.exec("UPDATE alert_turns SET at = ? WHERE name = 'digest'", turn.Unix())
+	if err := p.tidy(); err != nil {
+		return err
+	}
+	return p.exec("UPDATE alert_turns SET at = ? WHERE name = 'digest'", turn)
 }
 
 // told notes that people learn of rows, by messages that are made in the same transaction.
 func (p *planner) told(where string, args ...any) error {
-	return p.exec("UPDATE alerts SET told = CASE WHEN pending > told THEN pending ELSE told END, pending = 0 WHERE "+where, args...)
+	return p.exec("UPDATE alerts SET told = CASE WHEN pending > told THEN pending ELSE told END, pending = 0, closed = CASE WHEN event = 1 AND closed = 0 THEN ? ELSE closed END WHERE "+where,
+		append([]any{p.now.Unix()}, args...)...)
 }
 
 // tidy lets go of what is over.

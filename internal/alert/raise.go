@@ -53,11 +53,10 @@ func (s *Sender) Raise(ctx context.Context, alerts ...Alert) error {
 		checked = append(checked, a)
 	}
 	for batch := range slices.Chunk(checked, raiseBatch) {
-		if err := s.write(ctx, func(tx *sql.Tx) error { return s.raise(ctx, tx, batch, now) }); err != nil {
+		if err := s.raise(ctx, batch, now); err != nil {
 			return fmt.Errorf("alert: raising %d: %w", len(alerts), err)
 		}
 	}
-	s.wakePlanner()
 	return nil
 }
 
@@ -85,19 +84,54 @@ func (s *Sender) Open(ctx context.Context, beginning string) (keys []string, err
 	return keys, rows.Err()
 }
 
-func (s *Sender) raise(ctx context.Context, tx *sql.Tx, alerts []Alert, now time.Time) error {
+func (s *Sender) raise(ctx context.Context, alerts []Alert, now time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, databaseFor)
+	defer cancel()
+	if err := s.prepareTables(ctx); err != nil {
+		return err
+	}
+	var news []Alert // most are known, and nobody has to wait for a lock
 	for _, a := range alerts {
-		old, err := s.row(ctx, tx, a.Key)
-		if err != nil {
+		if next, err := s.change(ctx, s.o.DB, a, now); err != nil {
 			return err
+		} else if next != nil {
+			news = append(news, a)
 		}
-		if next := old.next(a, now.Unix()); next != nil && (old == nil || *next != *old) {
-			if err := s.put(ctx, tx, next); err != nil {
+	}
+	if len(news) == 0 {
+		return nil
+	}
+	defer s.wakePlanner()
+	return s.write(ctx, func(tx *sql.Tx) error {
+		for _, a := range news {
+			next, err := s.change(ctx, tx, a, now)
+			if err == nil && next != nil {
+				err = s.put(ctx, tx, next)
+			}
+			if err != nil {
 				return err
 			}
 		}
+		return nil
+	})
+}
+
+// change returns the row that is to be stored when a is raised; nil where nothing changes.
+func (s *Sender) change(ctx context.Context, from querier, a Alert, now time.Time) (*row, error) {
+	old, err := s.row(ctx, from, a.Key)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	next := old.next(a, now.Unix())
+	if next == nil || old != nil && *next == *old {
+		return nil, nil
+	}
+	return next, nil
+}
+
+// querier is a database or a transaction.
+type querier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
 // next returns what becomes of a row, which may be nil, when a is raised.
@@ -162,8 +196,8 @@ func (r *row) close(at, now int64) *row {
 
 const rowColumns = "closed, told, pending, pending_since, at_once, at_once_since, body"
 
-func (s *Sender) row(ctx context.Context, tx *sql.Tx, key string) (*row, error) {
-	r, err := scan(tx.QueryRowContext(ctx, s.o.DB.SQL("SELECT "+rowColumns+" FROM alerts WHERE name = ?"), key))
+func (s *Sender) row(ctx context.Context, from querier, key string) (*row, error) {
+	r, err := scan(from.QueryRowContext(ctx, s.o.DB.SQL("SELECT "+rowColumns+" FROM alerts WHERE name = ?"), key))
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -187,15 +221,18 @@ func (s *Sender) put(ctx context.Context, tx *sql.Tx, r *row) error {
 	if err != nil {
 		return err
 	}
-	urgent := 0
-	if r.alert.Urgent {
-		urgent = 1
-	}
 	a := r.alert
-	_, err = tx.ExecContext(ctx, s.o.DB.SQL(`INSERT INTO alerts (name, domain, owner, severity, urgent, opened, `+rowColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (name) DO UPDATE SET domain = excluded.domain, owner = excluded.owner, severity = excluded.severity, urgent = excluded.urgent, opened = excluded.opened,
+	_, err = tx.ExecContext(ctx, s.o.DB.SQL(`INSERT INTO alerts (name, domain, owner, severity, urgent, event, opened, `+rowColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (name) DO UPDATE SET domain = excluded.domain, owner = excluded.owner, severity = excluded.severity, urgent = excluded.urgent, event = excluded.event, opened = excluded.opened,
 		closed = excluded.closed, told = excluded.told, pending = excluded.pending, pending_since = excluded.pending_since,
 		at_once = excluded.at_once, at_once_since = excluded.at_once_since, body = excluded.body`),
-		a.Key, a.Domain, a.Owner, a.Severity, urgent, a.At.Unix(), r.closed, r.told, r.pending, r.since, r.times, r.first, string(body))
+		a.Key, a.Domain, a.Owner, a.Severity, truth(a.Urgent), truth(a.Event), a.At.Unix(), r.closed, r.told, r.pending, r.since, r.times, r.first, string(body))
 	return err
+}
+
+func truth(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }

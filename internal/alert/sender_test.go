@@ -76,10 +76,15 @@ func (d *desk) check(err error) {
 
 func (d *desk) restart() {
 	d.t.Helper()
+	d.restartOnly()
+	d.check(d.sender.Step(d.t.Context()))
+}
+
+func (d *desk) restartOnly() {
+	d.t.Helper()
 	var err error
 	d.sender, err = alert.New(d.o)
 	d.check(err)
-	d.check(d.sender.Step(d.t.Context()))
 }
 
 func (d *desk) serve(w http.ResponseWriter, r *http.Request) {
@@ -204,6 +209,24 @@ func TestRestartKeepsWhatWaits(t *testing.T) {
 	d.raise(warning("e"))
 	d.restart()
 	d.want(0, "digest +1[e] -0[] =2[a,c]")
+}
+
+func TestEventsAreToldOnce(t *testing.T) {
+	databasetest.Each(t, func(t *testing.T, o database.Options) {
+		d := newDesk(t, o)
+		a, b := urgent("a"), warning("b")
+		a.Event, b.Event = true, true
+		d.raise(a, b)
+		d.want(0, "opened a")
+		d.want(d.tomorrow(), "digest +1[b] -0[] =0[]")
+		d.want(24 * time.Hour)
+		d.want(72 * time.Hour)
+		var n int
+		d.check(d.o.DB.QueryRow("SELECT count(*) FROM alerts").Scan(&n))
+		if n != 0 {
+			t.Errorf("%d are not forgotten", n)
+		}
+	})
 }
 
 // Who raises alerts learns after a restart which ones are open.

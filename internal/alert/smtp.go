@@ -49,8 +49,7 @@ func (m *Mail) send(ctx context.Context, msg *Message, to string) error {
 }
 
 func (m *Mail) session(ctx context.Context, msg *Message, to string) error {
-	dialer := net.Dialer{Timeout: dialFor}
-	raw, err := dialer.DialContext(ctx, "tcp", m.o.Server)
+	raw, err := m.dial(ctx, "tcp", m.o.Server)
 	if err != nil {
 		return fmt.Errorf("it cannot be reached: %w", err)
 	}
@@ -60,14 +59,14 @@ func (m *Mail) session(ctx context.Context, msg *Message, to string) error {
 	if err != nil {
 		return err
 	}
-	if err := m.login(client); err != nil {
-		return err
+	err = m.login(client)
+	if err == nil {
+		err = m.hand(client, msg, to)
 	}
-	if err := m.hand(client, msg, to); err != nil {
-		return err
+	if _, answered := errors.AsType[*answer](err); err == nil || answered {
+		_ = client.Quit() // what became of the mail is known
 	}
-	_ = client.Quit() // the mail is taken
-	return nil
+	return err
 }
 
 // greet returns a client that may be told secrets.

@@ -20,7 +20,9 @@ func (m *Message) text() string {
 		b.WriteString("This is a test, which somebody asked for with `mtasts-server alerts test`.\nNothing is wrong. Alerts of mtasts-server arrive here.\n")
 	case i != nil:
 		i.write(&b)
-		b.WriteString("\n" + footers[m.Kind])
+		if !i.Event {
+			b.WriteString("\n" + footers[m.Kind])
+		}
 	default:
 		m.sections(&b)
 	}

@@ -16,7 +16,7 @@ func (s *steward) alarmsOf(x *judged) []alert.Alert {
 	var list []alert.Alert
 	now := map[string]bool{}
 	for _, a := range x.verdict.Alarms {
-		if a.Code == rollout.GateCheck { // each finding of it is told of by itself, unless it is silenced
+		if toldByReview(x.verdict, a.Code) {
 			continue
 		}
 		now[a.Code] = true

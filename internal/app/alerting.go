@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,16 +26,19 @@ type alerting struct {
 	tell   func(context.Context, ...alert.Alert) error // nil likewise
 	domain func(name string) *config.Domain
 	ledger *ledger.Ledger
+	looks  *review.Store
 	log    *slog.Logger
 	now    func() time.Time
-	broken error // why nobody is told, where somebody should be
+	broken error         // why nobody is told, where somebody should be
+	missed chan struct{} // has a value when something could not be raised
 }
 
 func newAlerting(s config.Settings, a *archive, p *publisher, domain func(string) *config.Domain, now func() time.Time) *alerting {
-	t := &alerting{domain: domain, ledger: p.ledger, log: p.log, now: now}
+	t := &alerting{domain: domain, ledger: p.ledger, log: p.log, now: now, missed: make(chan struct{}, 1)}
 	if !s.Alerts.Sends() || a == nil {
 		return t
 	}
+	t.looks = a.looks
 	webhook, mail, err := alertChannels(s, now)
 	if err == nil {
 		t.sender, err = alert.New(alert.Options{DB: a.db, Webhook: webhook, Mail: mail, Digest: s.Alerts.Digest, Now: now, Log: p.log})
@@ -106,9 +111,65 @@ func (t *alerting) run(ctx context.Context) {
 	if t.sender == nil {
 		return
 	}
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	wait.Go(func() { t.repeat(ctx) })
 	if err := t.sender.Run(ctx); err != nil {
 		t.log.Error("no alerts are sent any more", "err", err)
 	}
+}
+
+const (
+	// repeatEvery is how often all open findings are raised again, of which most are known:
+	// one that was raised while the database was away, or before a crash, would never be told.
+	repeatEvery = time.Hour
+	repeatSoon  = time.Minute // after something could not be raised
+)
+
+func (t *alerting) repeat(ctx context.Context) {
+	timer := time.NewTimer(repeatSoon)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.missed:
+			timer.Reset(repeatSoon)
+			continue
+		case <-timer.C:
+		}
+		timer.Reset(repeatEvery)
+		open, err := t.looks.Open(ctx, review.Filter{})
+		if err != nil {
+			t.miss()
+			continue
+		}
+		var alerts []alert.Alert
+		for _, f := range open {
+			if f.Looks > 1 { // one may be a mishap
+				alerts = append(alerts, t.alertsOf(f)...)
+			}
+		}
+		for group := range slices.Chunk(alerts, 1000) {
+			t.raise(group)
+		}
+	}
+}
+
+func (t *alerting) miss() {
+	select {
+	case t.missed <- struct{}{}:
+	default:
+	}
+}
+
+// alertsOf is the alert of a finding; none where it is silenced.
+func (t *alerting) alertsOf(f review.Finding) []alert.Alert {
+	d := t.domain(f.Domain)
+	if d != nil && review.NewSilencer(silencesOf(d), t.now()).Of(f) != nil {
+		return nil
+	}
+	return []alert.Alert{t.alertOf(f, d)}
 }
 
 // found tells of what looks changed.
@@ -118,16 +179,32 @@ func (t *alerting) found(all []review.Changes) {
 	}
 	var alerts []alert.Alert
 	for _, c := range all {
-		for _, list := range [][]review.Finding{c.Confirmed, c.Worsened} {
-			for _, f := range list {
-				if d := t.domain(f.Domain); d == nil || !silenced(d, f, t.now()) {
-					alerts = append(alerts, t.alertOf(f, d))
-				}
-			}
+		for _, f := range slices.Concat(c.Confirmed, c.Worsened) {
+			alerts = append(alerts, t.alertsOf(f)...)
 		}
 		for _, f := range c.Closed {
 			alerts = append(alerts, alert.Alert{Key: findingKey(f), Domain: f.Domain, Code: f.Code, Closed: true, At: f.Closed})
 		}
+	}
+	t.raise(alerts)
+}
+
+// moved tells of domains whose MX hosts are others than the last time.
+func (t *alerting) moved(all []review.Changes) {
+	var alerts []alert.Alert
+	for _, c := range all {
+		if !c.MX {
+			continue
+		}
+		a := alert.Alert{
+			Key: "mx/" + c.Domain + "/" + c.At.UTC().Format(time.RFC3339), Domain: c.Domain, Code: "mx-changed", Severity: alert.Warning, Event: true,
+			Title: "the MX hosts are others than before", Text: "the MX records in DNS name other hosts than at the last look", At: c.At,
+			Fix: "if that was not meant, find out who changed them; if it was, see whether the policy allows all of them: mtasts-server verify " + c.Domain,
+		}
+		if d := t.domain(c.Domain); d != nil {
+			a.Owner = d.Owners.MX
+		}
+		alerts = append(alerts, a)
 	}
 	t.raise(alerts)
 }
@@ -139,7 +216,8 @@ func (t *alerting) raise(alerts []alert.Alert) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := t.tell(ctx, alerts...); err != nil {
-		t.log.Error("somebody should have been told, and cannot be", "alerts", len(alerts), "first", alerts[0].Domain+" "+alerts[0].Code, "err", err)
+		t.miss()
+		t.log.Error("somebody should have been told, and is not yet", "alerts", len(alerts), "first", alerts[0].Domain+" "+alerts[0].Code, "err", err)
 	}
 }
 
@@ -184,19 +262,6 @@ func ownerName(o config.Owners, kind review.Owner) string {
 		return o.DNS
 	}
 	return o.MX
-}
-
-// silenced reports whether somebody said that a finding is not to be told of for now.
-func silenced(d *config.Domain, f review.Finding, now time.Time) bool {
-	if d.Care == nil {
-		return false
-	}
-	for _, s := range d.Care.Silences {
-		if (s.Code == "" || s.Code == f.Code) && (s.Subject == "" || s.Subject == f.Subject) && now.Before(s.Until) {
-			return true
-		}
-	}
-	return false
 }
 
 func (t *alerting) amiss() []string {

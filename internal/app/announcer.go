@@ -65,6 +65,8 @@ type announcer struct {
 	// as they are, and nothing new is announced.
 	unusable error
 
+	told func(domain string) // is told of each new id in DNS; may be nil
+
 	showing sync.Mutex // held while zone and files get what the ledger says
 	version int        // of the ledger, when all of it was shown; touch's alone
 
@@ -342,6 +344,9 @@ func (a *announcer) announce(ctx context.Context, t *announcement, was ledger.An
 	}
 	a.note(a.ledger.Announce(a.now(), []ledger.Announcement{now}), t.domain)
 	a.log.Info("announced", "domain", t.domain, "id", id, "before", was.ID, "rua", rua, "by", now.By)
+	if a.told != nil && id != was.ID {
+		a.told(t.domain)
+	}
 	return nil
 }
 

@@ -125,6 +125,10 @@ func New(o Options) (*App, error) {
 	a.alerting = newAlerting(s, a.archive, a.publisher, (&register{snapshot: a.publisher.shown.Load}).find, o.Now)
 	a.steward = newSteward(s, a.archive, a.publisher, a.alerting, o.Now)
 	a.reviewing = newReviewing(s, a.archive, a.publisher, a.alerting, o.Now)
+	a.publisher.told = a.reviewing.expect
+	if a.announcer != nil {
+		a.announcer.told = a.reviewing.expect
+	}
 	a.watcher = config.NewWatcher(pollEvery, a.log)
 	a.reading = &errand{name: "reading the configuration, or the ledger"}
 	a.certFiles = &errand{name: "reading the certificate files"}
@@ -243,6 +247,8 @@ func (a *App) watch(ctx context.Context, hup <-chan os.Signal) {
 				a.notify(systemd.SdNotifyReloading + "\n" + monotonic())
 				a.look()
 				a.certFiles.do(a.certs.Reload) // who asks wants it done
+				a.reviewing.again(ctx)
+				a.steward.again()
 				a.notify(systemd.SdNotifyReady)
 			}
 		}

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"mtasts-server/certs"
+	"mtasts-server/internal/review"
+	"mtasts-server/mtasts"
 )
 
 // mostShown is how many hosts in trouble are told of unless more is asked for: after
@@ -79,4 +82,13 @@ func (a *admin) certsPage(w http.ResponseWriter, r *http.Request) {
 // trouble orders hosts: those that fail first.
 func trouble(h certs.HostStatus) int {
 	return slices.Index([]certs.State{certs.StateFailing, certs.StatePending, certs.StateOK}, h.State)
+}
+
+// ForReview puts hosts in the words of the review.
+func (v *CertsView) ForReview() []review.Certificate {
+	list := make([]review.Certificate, 0, len(v.Hosts))
+	for _, h := range v.Hosts {
+		list = append(list, review.Certificate{Domain: strings.TrimPrefix(h.Host, mtasts.PolicyHost("")), Host: h.Host, Whose: review.PolicyOwner, NotAfter: h.NotAfter, Trouble: h.Error})
+	}
+	return list
 }

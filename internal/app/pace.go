@@ -92,6 +92,13 @@ func walksAlone(d *config.Domain) bool {
 	return d.Plan != nil && d.Plan.Auto && d.Policy().Mode == mtasts.ModeEnforce
 }
 
+// toldByReview reports whether an alarm stands for findings that the review tells of itself,
+// once a second look has confirmed them: one trouble is one message. An MX host that only
+// policies of before do not allow is none of these.
+func toldByReview(v rollout.Verdict, code string) bool {
+	return code == rollout.GateCheck || code == rollout.GateMXAllowed && slices.ContainsFunc(v.Hold, func(r rollout.Reason) bool { return r.Code == code })
+}
+
 // goalOr is a stage, but never one beyond what the table says.
 func goalOr(x *judged, to stage) stage {
 	to.maxAge = min(to.maxAge, time.Duration(x.domain.Policy().MaxAge)*time.Second)

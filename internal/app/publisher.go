@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,7 @@ type publisher struct {
 
 	shown atomic.Pointer[config.Snapshot] // what is published
 	poke  func()                          // has the steward look at what waits for evidence; may be nil
+	told  func(domain string)             // is told of each policy that senders see from now on; may be nil
 
 	said atomic.Pointer[report] // for who must not wait for storage
 
@@ -147,6 +149,9 @@ func (p *publisher) publish(snap *config.Snapshot, now time.Time) {
 	if p.announcer != nil {
 		p.announcer.touch(touched, p.plan.kept)
 	}
+	if !first {
+		p.tellOf(rev)
+	}
 	p.nextGone = p.lookForGone()
 	if snap != p.snap {
 		p.settle(snap, now, first)
@@ -156,6 +161,19 @@ func (p *publisher) publish(snap *config.Snapshot, now time.Time) {
 	p.shown.Store(snap)
 	if p.poke != nil {
 		p.poke()
+	}
+}
+
+// tellOf tells of the policies that changed. Those that we announce are told of when they
+// are: senders do not look before.
+func (p *publisher) tellOf(rev *revision) {
+	if p.told == nil {
+		return
+	}
+	for _, domain := range slices.Concat(rev.added, rev.changed) {
+		if p.announcer == nil || p.announcer.by(domain) == "" {
+			p.told(domain)
+		}
 	}
 }
 
@@ -213,6 +231,8 @@ func needRestart(started, now config.Settings) []string {
 		{"dns", started.DNS, now.DNS},
 		{"reports", started.Reports, now.Reports},
 		{"rollout", started.Rollout, now.Rollout},
+		{"review", started.Review, now.Review},
+		{"alerts", started.Alerts, now.Alerts},
 		{"log.format", started.Log.Format, now.Log.Format},
 	} {
 		if !reflect.DeepEqual(s.old, s.new) {

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -83,9 +84,6 @@ func (r *Reports) Import(ctx context.Context, files *intake.Files, told func(Imp
 	size := 0
 	store := func() error {
 		outcomes, err := r.Store.Put(ctx, group)
-		if err != nil {
-			return err
-		}
 		for _, o := range outcomes {
 			sum.Fates[o.Fate]++
 			if o.Reason != "" {
@@ -94,7 +92,7 @@ func (r *Reports) Import(ctx context.Context, files *intake.Files, told func(Imp
 		}
 		group, size = nil, 0
 		told(sum)
-		return nil
+		return err
 	}
 	for a, err := range files.Arrivals(ctx) {
 		switch bad := (*intake.FileError)(nil); {
@@ -124,14 +122,17 @@ func (r *Reports) Import(ctx context.Context, files *intake.Files, told func(Imp
 }
 
 // authenticate finds out who sent a mail that is imported. A key that nobody answers for
-// now counts as none: what is old has no key in DNS any more as a rule.
+// now counts as none: what is old has no key in DNS any more as a rule. A mail that comes
+// by standard input is fresh, and its mail server keeps it for another try.
 func authenticate(ctx context.Context, by *intake.Authenticator, a *reports.Arrival) error {
 	var err error
 	a.Submitter, a.Unauthenticated, err = by.Authenticate(ctx, a.Data)
-	if err != nil && ctx.Err() != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
 		return ctx.Err()
-	}
-	if err != nil {
+	case err != nil && a.Source == intake.StandardInput:
+		return fmt.Errorf("finding out who sent the report: %w", err)
+	case err != nil:
 		a.Submitter, a.Unauthenticated = "", reports.NoKey
 	}
 	return nil

@@ -7,23 +7,31 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"mtasts-server/certs"
 	"mtasts-server/config"
 	"mtasts-server/internal/ledger"
 	"mtasts-server/internal/lookup"
+	"mtasts-server/internal/reports"
 	"mtasts-server/internal/review"
 	"mtasts-server/internal/sendercheck"
 	"mtasts-server/mtasts"
 )
 
 // runFor is how long what was seen of MX hosts holds for other domains that have them too:
-// thousands may share two.
-const runFor = 10 * time.Minute
+// thousands may share two. It is less than the time after which a look confirms what the
+// one before found: a second look at what was remembered would confirm every mishap.
+const runFor = 4 * time.Minute
+
+// againAtMost bounds how many findings are looked at again at once when somebody asks: a
+// provider's outage opens more, and these have their turn.
+const againAtMost = 1000
 
 // looker looks at domains of ours as senders do, for the review.
 type looker struct {
@@ -31,6 +39,8 @@ type looker struct {
 	settings config.Settings
 	domain   func(name string) *config.Domain
 	ledger   *ledger.Ledger
+	reports  *reports.Store
+	cas      *certs.Inspector // nil: no CA is asked for certificates
 	now      func() time.Time
 
 	mu    sync.Mutex
@@ -55,18 +65,104 @@ func newLooker(s config.Settings, domain func(string) *config.Domain, book *ledg
 			return nil, fmt.Errorf("review.roots: %q holds no certificate", s.Review.Roots)
 		}
 	}
+	var cas *certs.Inspector
+	if co, err := certsOptions(s); err == nil { // else /readyz tells of it, and no CA is asked anyway
+		co.Now = now
+		if cas, err = certs.NewInspector(co); err != nil {
+			return nil, err
+		}
+	}
 	checker, err := sendercheck.New(o)
-	return &looker{checker: checker, settings: s, domain: domain, ledger: book, now: now}, err
+	return &looker{cas: cas, checker: checker, settings: s, domain: domain, ledger: book, now: now}, err
 }
 
 // look is a review.Looker.
 func (l *looker) look(ctx context.Context, domain string) (review.Look, error) {
 	report := l.currentRun().Check(ctx, domain, l.want(domain))
-	if err := ctx.Err(); err != nil {
-		return review.Look{}, err
-	}
-	return lookOf(report, l.now()), nil
+	look := lookOf(report, l.now())
+	l.addCAA(ctx, domain, &look)
+	l.addOwners(domain, &look)
+	l.addReports(ctx, domain, &look)
+	return look, ctx.Err()
 }
+
+// The findings that are ours alone, beside those of sendercheck. They stand in
+// docs/rollout.md.
+const (
+	codeCAA     = "caa-forbids"
+	codeOwners  = "owner-missing"
+	codeReports = "reports-" // and a reports.AnomalyCode
+)
+
+// addCAA finds out whether the CA may renew the policy host's certificate.
+func (l *looker) addCAA(ctx context.Context, domain string, look *review.Look) {
+	if l.cas == nil {
+		return
+	}
+	finding, owner, issuer, err := l.cas.CAA(ctx, mtasts.PolicyHost(domain))
+	switch {
+	case err != nil:
+		look.Unseen = append(look.Unseen, codeCAA)
+	case finding != "":
+		look.Problems = append(look.Problems, review.Problem{
+			Code: codeCAA, Subject: owner, Severity: review.Error, Owner: review.DNSOwner, Rule: "RFC 8659 §4", Text: "CAA keeps the CA from renewing the certificate of the policy host",
+			Evidence: finding, Fix: fmt.Sprintf("publish at %s: CAA 0 issue %q", owner, issuer),
+		})
+	}
+}
+
+// addOwners finds out whether somebody answers for the domain.
+func (l *looker) addOwners(domain string, look *review.Look) {
+	d := l.domain(domain)
+	if d == nil {
+		return
+	}
+	if missing := missingOwners(d.Owners); len(missing) > 0 {
+		look.Problems = append(look.Problems, review.Problem{
+			Code: codeOwners, Subject: domain, Severity: review.Warning, Owner: review.PolicyOwner,
+			Text: "nobody is named who answers for " + strings.Join(missing, ", "), Fix: `write owners = { policy = "...", dns = "...", mx = "..." } in its table, its profile or [defaults]`,
+		})
+	}
+}
+
+func missingOwners(o config.Owners) (missing []string) {
+	for _, kind := range []review.Owner{review.PolicyOwner, review.DNSOwner, review.MXOwner} {
+		if ownerName(o, kind) == "" {
+			missing = append(missing, string(kind))
+		}
+	}
+	return missing
+}
+
+// addReports finds out what is out of the ordinary in what senders report.
+func (l *looker) addReports(ctx context.Context, domain string, look *review.Look) {
+	if l.reports == nil {
+		return
+	}
+	s, err := l.reports.Summary(ctx, domain, look.At.Add(-reportsOf), look.At)
+	if err != nil {
+		for _, code := range reports.AnomalyCodes() {
+			look.Unseen = append(look.Unseen, codeReports+string(code))
+		}
+		return
+	}
+	for _, a := range s.Anomalies {
+		p := review.Problem{
+			Code: codeReports + string(a.Code), Subject: printable(a.Subject), Severity: review.Severity(a.Severity), Owner: review.PolicyOwner,
+			Text: printable(a.Text), Fix: "see: mtasts-server reports summary " + domain,
+		}
+		if p.Subject == "" {
+			p.Subject = domain
+		}
+		look.Problems = append(look.Problems, p)
+	}
+}
+
+// reportsOf is the period whose reports are compared with the one before.
+const reportsOf = 30 * 24 * time.Hour
+
+// printable escapes what does not belong in a line: it came from outside.
+func printable(s string) string { return strings.Trim(strconv.QuoteToASCII(s), `"`) }
 
 func (l *looker) currentRun() *sendercheck.Run {
 	l.mu.Lock()
@@ -171,12 +267,16 @@ func codes() (all []string) {
 	for _, rule := range sendercheck.Rules() {
 		all = append(all, rule.Code)
 	}
-	return all
+	for _, code := range reports.AnomalyCodes() {
+		all = append(all, codeReports+string(code))
+	}
+	return append(all, codeCAA, codeOwners)
 }
 
 // reviewing looks at domains again and again, and tells people what it finds.
 type reviewing struct {
 	scheduler *review.Scheduler // nil: nobody looks
+	looks     *review.Store
 	alerting  *alerting
 	log       *slog.Logger
 	broken    error // why nobody looks, where somebody should
@@ -187,8 +287,10 @@ func newReviewing(s config.Settings, a *archive, p *publisher, t *alerting, now 
 	if !s.Review.On || a == nil {
 		return r
 	}
+	r.looks = a.looks
 	l, err := newLooker(s, t.domain, p.ledger, now)
 	if err == nil {
+		l.reports = a.reports
 		r.scheduler, err = newScheduler(s.Review, l, a.looks, r.changed, p.log, now)
 	}
 	if r.broken = err; err != nil {
@@ -214,6 +316,29 @@ func (r *reviewing) changed(all []review.Changes) {
 		}
 	}
 	r.alerting.found(all)
+	r.alerting.moved(all)
+}
+
+// expect has a domain be looked at soon: senders see something else of it from now on.
+func (r *reviewing) expect(domain string) {
+	if r.scheduler != nil {
+		r.scheduler.Expect(domain)
+	}
+}
+
+// again looks at once at what is open: somebody says that it is mended.
+func (r *reviewing) again(ctx context.Context) {
+	if r.scheduler == nil {
+		return
+	}
+	list, err := r.looks.Open(ctx, review.Filter{Limit: againAtMost})
+	if err != nil {
+		r.log.Warn("it cannot be seen which domains to look at again", "err", err)
+	}
+	for _, f := range list {
+		r.scheduler.Touch(f.Domain)
+	}
+	r.scheduler.Wake()
 }
 
 func (r *reviewing) amiss() []string {

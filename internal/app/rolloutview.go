@@ -85,6 +85,9 @@ func (r *Rollout) Close() {
 // Names lists the domains that are configured, sorted.
 func (r *Rollout) Names() []string { return r.view.Names() }
 
+// Reviews reports whether a server looks at the domains.
+func (r *Rollout) Reviews() bool { return r.view.snap.Settings.Review.On }
+
 // Each calls f with where each of domains stands, in no order.
 func (r *Rollout) Each(ctx context.Context, domains []string, f func(*RolloutView) error) error {
 	known := byName(r.view.snap, domains)
@@ -133,7 +136,7 @@ func texts(reasons []rollout.Reason) []string {
 	for _, r := range reasons {
 		list = append(list, r.Text)
 	}
-	return list
+	return slices.Compact(list)
 }
 
 // edit is the change of a domain's table that takes the next step.

@@ -95,7 +95,7 @@ func (s *stager) stage(d *config.Domain, e ledger.Entry, published bool) *config
 		s.edits[d.Name] = published
 		return d
 	}
-	s.guarded[d.Name] = "the evidence is being looked at"
+	s.guarded[d.Name] = notLookedAt
 	if have.mode != mtasts.ModeTesting {
 		have = firstStage
 	}
@@ -167,14 +167,20 @@ func (s *stager) grant(domain, from string, to stage) bool {
 	return true
 }
 
-// lack notes what a guarded domain lacks.
-func (s *stager) lack(domain, what string) {
+// lack notes what a guarded domain lacks. It says whether it was looked at for the first
+// time since its edit.
+func (s *stager) lack(domain, what string) (first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, guarded := s.guarded[domain]; guarded {
+	was, guarded := s.guarded[domain]
+	if guarded {
 		s.guarded[domain] = what
 	}
+	return guarded && was == notLookedAt
 }
+
+// notLookedAt is what a guarded domain lacks at first.
+const notLookedAt = "the evidence is being looked at"
 
 // learn notes what DNS announces of a domain that the ledger does not know.
 func (s *stager) learn(domain string, announced stage) {

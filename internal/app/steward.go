@@ -28,6 +28,10 @@ const (
 	// attendEvery is how often domains that wait for their evidence are looked at again.
 	attendEvery = 10 * time.Minute
 
+	// attendAgain is when what failed is tried again, as the database was gone: what is amiss
+	// is not to be told of for long after it is over.
+	attendAgain = 30 * time.Second
+
 	// paceEvery is how often the server looks which domains may take a step by itself.
 	paceEvery = time.Hour
 
@@ -213,12 +217,14 @@ type steward struct {
 	log      *slog.Logger
 	now      func() time.Time
 	wake     chan struct{} // has a value when there is something to attend to at once
+	asked    chan struct{} // has a value when somebody wants all to be looked at
 
 	raise func([]alert.Alert)                                           // tells people
 	open  func(ctx context.Context, beginning string) ([]string, error) // of what they were told, before a restart too
 
 	mu      sync.Mutex
 	trouble []string
+	unseen  bool // the evidence could not be looked at
 	steps   map[rollout.Step]int
 	alarms  map[string]map[string]bool // by domain: what people were told of; nil: not known yet
 }
@@ -228,7 +234,7 @@ func newSteward(settings config.Settings, a *archive, p *publisher, t *alerting,
 	s := &steward{
 		judge: &judge{ledger: p.ledger, ttl: settings.DNS.TTL, now: now}, stager: p.stager, settings: settings.Rollout,
 		snapshot: p.shown.Load, look: p.look, resolver: lookup.New(settings.DNS.Resolvers, now), log: p.log, now: now,
-		wake: make(chan struct{}, 1), raise: t.raise, open: t.open,
+		wake: make(chan struct{}, 1), asked: make(chan struct{}, 1), raise: t.raise, open: t.open,
 	}
 	if a != nil {
 		s.judge.reports, s.judge.looks = a.reports, a.looks
@@ -245,6 +251,10 @@ func (s *steward) run(ctx context.Context) {
 	s.attend(ctx)
 	s.pace(ctx)
 	for {
+		var again <-chan time.Time
+		if s.failed() {
+			again = time.After(attendAgain)
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -252,17 +262,28 @@ func (s *steward) run(ctx context.Context) {
 			s.attend(ctx)
 		case <-attend.C:
 			s.attend(ctx)
+		case <-again:
+			s.attend(ctx)
+			s.pace(ctx)
+		case <-s.asked:
+			s.attend(ctx)
+			s.pace(ctx)
 		case <-pace.C:
 			s.pace(ctx)
 		}
 	}
 }
 
-// poke has the steward look soon. It does not wait.
-func (s *steward) poke() {
+// poke has the steward attend soon to what waits. It does not wait.
+func (s *steward) poke() { ring(s.wake) }
+
+// again has the steward look at all domains soon: somebody asks.
+func (s *steward) again() { ring(s.asked) }
+
+func ring(bell chan struct{}) {
 	select {
-	case s.wake <- struct{}{}:
-	default:
+	case bell <- struct{}{}:
+	default: // it rings already
 	}
 }
 
@@ -275,7 +296,9 @@ func (s *steward) attend(ctx context.Context) {
 	err := s.judge.each(ctx, pick(known, guarded), func(x *judged) error {
 		switch goal := x.domain.Policy(); {
 		case !x.verdict.Ready:
-			s.stager.lack(x.domain.Name, lacking(x.verdict))
+			if missing := lacking(x.verdict); s.stager.lack(x.domain.Name, missing) {
+				s.log.Warn("an edit to enforce is kept back: its evidence is not there", "domain", x.domain.Name, "missing", missing)
+			}
 		default:
 			s.log.Info("the evidence for enforce is there", "domain", x.domain.Name)
 			changed = s.stager.grant(x.domain.Name, x.id, stage{mtasts.ModeEnforce, time.Duration(goal.MaxAge) * time.Second}) || changed
@@ -305,10 +328,16 @@ func (s *steward) warn(x *judged) error {
 func (s *steward) tell(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.trouble = nil
+	s.trouble, s.unseen = nil, err != nil
 	if err != nil && !errors.Is(err, context.Canceled) {
 		s.trouble = append(s.trouble, "the evidence for the next steps of the rollout cannot be looked at; all policies stay as they are: "+err.Error())
 	}
+}
+
+func (s *steward) failed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unseen
 }
 
 var (
@@ -339,11 +368,24 @@ func (s *steward) amiss() []string {
 	s.mu.Lock()
 	lines := slices.Clone(s.trouble)
 	s.mu.Unlock()
-	if n := len(s.stager.lacking()); n > 0 {
-		lines = append(lines, count(n, "domain")+" not enforced as configured: the evidence is not there; run: mtasts-server rollout")
-	}
+	lines = append(lines, guardedLines(s.stager.lacking())...)
 	if n := s.stager.waiting(); n > 0 {
 		lines = append(lines, count(n, "domain")+" not served before DNS says what was announced of them, as the ledger knows nothing")
+	}
+	return lines
+}
+
+// guardedShown is how many guarded domains a page names; a migration has thousands.
+const guardedShown = 3
+
+// guardedLines say which edits are not taken, and what they lack.
+func guardedLines(lacking map[string]string) (lines []string) {
+	names := slices.Sorted(maps.Keys(lacking))
+	for _, domain := range names[:min(guardedShown, len(names))] {
+		lines = append(lines, domain+" is not enforced as configured; it lacks "+lacking[domain]+"; run: mtasts-server rollout "+domain)
+	}
+	if more := len(names) - len(lines); more > 0 {
+		lines = append(lines, count(more, "more domain")+" not enforced as configured: the evidence is not there; run: mtasts-server rollout")
 	}
 	return lines
 }

@@ -142,6 +142,8 @@ func (y *year) tell(_ context.Context, alerts ...alert.Alert) error {
 		switch {
 		case a.Closed:
 			delete(y.open, a.Key)
+		case a.Event: // it is told once, and never over
+			y.alerts[a.Domain]++
 		case !y.open[a.Key]:
 			y.open[a.Key] = true
 			y.alerts[a.Domain]++

@@ -98,6 +98,7 @@ func TestHostileAttackers(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		t.Fatal(err)
 	}
+	attacks := slices.Concat(attacks, reportAttacks)
 	i := slices.IndexFunc(attacks, func(a attack) bool { return a.name == o.Attack })
 	if i < 0 {
 		t.Fatalf("nobody knows the attack %q", o.Attack)

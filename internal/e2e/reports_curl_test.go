@@ -29,8 +29,7 @@ func (p *program) curlHome(proto string) (env string) {
 func TestReportsByCurl(t *testing.T) {
 	t.Parallel()
 	s, e := newReportsSite(t, 2, fmt.Sprintf("[defaults]\ntlsrpt = [\"https://%s/{token}\"]\n", reportsAt))
-	p := s.start()
-	e.newest(t, p)
+	p := e.startReports(t)
 	first, second := e.domain(0), e.domain(1)
 	url := func(domain string) string { return "https://" + reportsAt + "/" + tlsrpt.Token(domain) }
 	for _, domain := range []string{first, second} {

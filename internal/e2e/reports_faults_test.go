@@ -35,6 +35,7 @@ type reportFault struct {
 func startReportFault(t *testing.T, s *site, e *editor) *reportFault {
 	t.Helper()
 	f := &reportFault{faulty: startFaulty(t, s, e)}
+	f.takesReports()
 	f.poster = f.program.client(true)
 	f.posts(3)
 	f.stores()
@@ -129,9 +130,8 @@ func (f *reportFault) again(between func()) {
 	f.kill()
 	f.load.wait()
 	between()
-	f.program = f.site.start()
+	f.program = f.e.startReports(f.test)
 	f.client, f.poster = f.program.client(true), f.program.client(true)
-	f.e.newest(f.test, f.program)
 	f.load = f.e.senders(f.test, f.program, 1)
 }
 
@@ -350,6 +350,7 @@ func testReportsReplicas(t *testing.T) {
 	for range 2 {
 		s, e := newReportsSite(t, 5, fmt.Sprintf("database = %q", cluster.URL("postgres")))
 		f := &reportFault{faulty: startFaulty(t, s, e)}
+		f.takesReports()
 		f.poster = f.program.client(true)
 		replicas = append(replicas, f)
 	}

@@ -102,8 +102,7 @@ resolvers = [%q]
 `, intakeSMTP, intakeLMTP, keysServer))
 	cases, zones := mailCases(t, e.domain(0))
 	startNamedAt(t, keysServer, zones, nil)
-	p := s.start()
-	e.newest(t, p)
+	p := e.startReports(t)
 	dir := postfixDir(t)
 	x := &mailer{t, dir}
 	writeZone(t, filepath.Join(dir, "roots.pem"), s.read(s.rootFile()))

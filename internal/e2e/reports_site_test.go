@@ -38,6 +38,28 @@ func newReportsSite(t testing.TB, domains int, more string) (*site, *editor) {
 	return s, e
 }
 
+// startReports starts the server, and waits until policies are served and reports taken.
+func (e *editor) startReports(t *testing.T) *program {
+	t.Helper()
+	p := e.s.start()
+	e.newest(t, p)
+	p.takesReports()
+	return p
+}
+
+// takesReports waits until the server has a certificate for the host of reports.
+func (p *program) takesReports() {
+	p.t.Helper()
+	client := p.client(false)
+	eventually(p.t, "reports are taken", func() error {
+		res, err := client.Get("https://" + reportsAt + "/")
+		if err == nil {
+			res.Body.Close()
+		}
+		return err
+	})
+}
+
 // domain is one of an editor's first file.
 func (e *editor) domain(n int) string { return e.files[0].domains[n%len(e.files[0].domains)] }
 
@@ -46,9 +68,13 @@ func reportDay() time.Time { return time.Now().UTC().Truncate(24*time.Hour).AddD
 
 // reportOn is a report of sessions that all went well, or failed.
 func reportOn(domain, id string, successful, failed int) []byte {
-	day := reportDay()
+	return reportOf(reportDay(), []string{"version: STSv1", "mode: testing"}, domain, id, successful, failed)
+}
+
+// reportOf is one on sessions of a day, under a policy.
+func reportOf(day time.Time, shown []string, domain, id string, successful, failed int) []byte {
 	policy := map[string]any{
-		"policy":  map[string]any{"policy-type": "sts", "policy-string": []string{"version: STSv1", "mode: testing"}, "policy-domain": domain},
+		"policy":  map[string]any{"policy-type": "sts", "policy-string": shown, "policy-domain": domain},
 		"summary": map[string]any{"total-successful-session-count": successful, "total-failure-session-count": failed},
 	}
 	if failed > 0 {

@@ -51,6 +51,10 @@ const (
 	KeyForOther      Unauthenticated = "key-for-other"  // the key is for another service than tlsrpt
 	NoKey            Unauthenticated = "no-key"         // it is not in DNS, or no longer
 
+	// The report is in a mail within the mail, as in one that bounced: who signed the outer
+	// one passes on what anybody wrote.
+	WithinMail Unauthenticated = "within-mail"
+
 	// The report names no domain; who it is on is known by the address alone, which no
 	// signature covers.
 	DomainNotSigned Unauthenticated = "domain-not-signed"

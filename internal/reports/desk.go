@@ -125,13 +125,10 @@ func (d *Desk) put(ctx context.Context, arrivals []*Arrival) error {
 	ctx, cancel := context.WithTimeout(ctx, storeFor)
 	defer cancel()
 	outcomes, err := d.o.Store.Put(ctx, arrivals)
-	if err != nil {
-		return err
-	}
 	for i, o := range outcomes {
 		d.metrics.count(arrivals[i], o, d.o.Label)
 	}
-	return nil
+	return err
 }
 
 // remember finds out when the last report came, before this start.

@@ -42,21 +42,11 @@ type Facts struct {
 }
 
 const (
-	dayColumns     = "domain, day, submitter, authenticated, policy_type, policy, reports, successful, failed"
-	dayOrder       = "domain, day, submitter, authenticated, policy_type, policy"
-	failureColumns = "domain, day, submitter, authenticated, policy_type, result_type, mx, sessions"
-	failureOrder   = "domain, day, submitter, authenticated, policy_type, result_type, mx"
+	dayColumns     = "day, submitter, authenticated, policy_type, policy, reports, successful, failed"
+	dayOrder       = "day, submitter, authenticated, policy_type, policy"
+	failureColumns = "day, submitter, authenticated, policy_type, result_type, mx, sessions"
+	failureOrder   = "day, submitter, authenticated, policy_type, result_type, mx"
 )
-
-// Facts returns the sums of domain, of the days from first to last.
-func (s *Store) Facts(ctx context.Context, domain string, first, last time.Time) (*Facts, error) {
-	facts := &Facts{}
-	err := s.facts(ctx, "domain = ? AND day BETWEEN ? AND ?", []any{domain, dayOf(first), dayOf(last)}, func(_ string, f *Facts) error {
-		facts = f
-		return nil
-	})
-	return facts, err
-}
 
 // Since is when the first report came that is kept still; zero where there is none. Before
 // that nobody can tell whether senders were silent: the database is new, or was lost.
@@ -74,39 +64,30 @@ func (s *Store) Since(ctx context.Context) (time.Time, error) {
 	return time.Unix(at, 0).UTC(), nil
 }
 
-func startOf(day int64) time.Time { return time.Unix(day*86400, 0).UTC() }
-
 // EachFacts calls f with the sums of each domain that has any, of the days from first to
-// last, in the order of domains. It holds one domain's in memory at a time.
+// last, in the order of domains. It holds one domain's in memory at a time, and no
+// transaction while f runs.
 func (s *Store) EachFacts(ctx context.Context, first, last time.Time, f func(domain string, facts *Facts) error) error {
-	return s.facts(ctx, "day BETWEEN ? AND ?", []any{dayOf(first), dayOf(last)}, f)
-}
-
-func (s *Store) facts(ctx context.Context, where string, args []any, f func(domain string, facts *Facts) error) error {
 	if err := s.Prepare(ctx); err != nil {
 		return err
 	}
-	days, err := query(ctx, s.db, "SELECT "+dayColumns+" FROM report_days WHERE "+where+" ORDER BY "+dayOrder, args, scanDay)
-	if err != nil {
-		return err
-	}
-	defer days.rows.Close()
-	failures, err := query(ctx, s.db, "SELECT "+failureColumns+" FROM report_failures WHERE "+where+" ORDER BY "+failureOrder, args, scanFailures)
-	if err != nil {
-		return err
-	}
-	defer failures.rows.Close()
-	for {
-		domain, err := days.domain()
-		if err != nil || domain == "" {
-			return err // a domain with failures has days
+	// Each domain's days stand together, and there are years of them: to go through domains
+	// costs less than to read it all.
+	next := s.db.SQL("SELECT domain FROM report_days WHERE domain > ? ORDER BY domain LIMIT 1")
+	for domain := ""; ; {
+		err := s.db.QueryRowContext(ctx, next, domain).Scan(&domain)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
 		}
-		facts := &Facts{}
-		if facts.Days, err = days.take(domain); err != nil {
+		if err != nil {
+			return fmt.Errorf("reports: %w", err)
+		}
+		facts, err := s.Facts(ctx, domain, first, last)
+		if err != nil {
 			return err
 		}
-		if facts.Failures, err = failures.take(domain); err != nil {
-			return err
+		if len(facts.Days) == 0 {
+			continue
 		}
 		if err := f(domain, facts); err != nil {
 			return err
@@ -114,66 +95,54 @@ func (s *Store) facts(ctx context.Context, where string, args []any, f func(doma
 	}
 }
 
-func query[T any](ctx context.Context, db *database.DB, text string, args []any, scan func(*sql.Rows) (string, T, error)) (*cursor[T], error) {
+const ofDomain = " WHERE domain = ? AND day BETWEEN ? AND ? ORDER BY "
+
+// Facts returns the sums of domain, of the days from first to last.
+func (s *Store) Facts(ctx context.Context, domain string, first, last time.Time) (*Facts, error) {
+	if err := s.Prepare(ctx); err != nil {
+		return nil, err
+	}
+	args := []any{domain, dayOf(first), dayOf(last)}
+	days, err := query(ctx, s.db, "SELECT "+dayColumns+" FROM report_days"+ofDomain+dayOrder, args, scanDay)
+	if err != nil {
+		return nil, err
+	}
+	failures, err := query(ctx, s.db, "SELECT "+failureColumns+" FROM report_failures"+ofDomain+failureOrder, args, scanFailures)
+	return &Facts{days, failures}, err
+}
+
+func startOf(day int64) time.Time { return time.Unix(day*86400, 0).UTC() }
+
+func query[T any](ctx context.Context, db *database.DB, text string, args []any, scan func(*sql.Rows) (T, error)) ([]T, error) {
 	rows, err := db.QueryContext(ctx, db.SQL(text), args...)
 	if err != nil {
 		return nil, fmt.Errorf("reports: %w", err)
 	}
-	return &cursor[T]{rows: rows, scan: scan}, nil
-}
-
-// cursor reads rows of domains, one domain after the other.
-type cursor[T any] struct {
-	rows  *sql.Rows
-	scan  func(*sql.Rows) (string, T, error)
-	ahead bool // next is read and not taken
-	of    string
-	next  T
-}
-
-// domain returns the domain of the next row; "" at the end.
-func (c *cursor[T]) domain() (string, error) {
-	if c.ahead {
-		return c.of, nil
-	}
-	if !c.rows.Next() {
-		if err := c.rows.Err(); err != nil {
-			return "", fmt.Errorf("reports: %w", err)
+	defer rows.Close()
+	var all []T
+	for rows.Next() {
+		x, err := scan(rows)
+		if err != nil {
+			return nil, fmt.Errorf("reports: %w", err)
 		}
-		return "", nil
+		all = append(all, x)
 	}
-	var err error
-	if c.of, c.next, err = c.scan(c.rows); err != nil {
-		return "", fmt.Errorf("reports: %w", err)
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("reports: %w", err)
 	}
-	c.ahead = true
-	return c.of, nil
+	return all, nil
 }
 
-// take reads all rows of domain, and passes over those of domains before it.
-func (c *cursor[T]) take(domain string) (all []T, err error) {
-	for {
-		of, err := c.domain()
-		if err != nil || of == "" || of > domain {
-			return all, err
-		}
-		if of == domain {
-			all = append(all, c.next)
-		}
-		c.ahead = false
-	}
-}
-
-func scanDay(rows *sql.Rows) (domain string, d Day, err error) {
+func scanDay(rows *sql.Rows) (d Day, err error) {
 	var day, authenticated int64
-	err = rows.Scan(&domain, &day, &d.Submitter, &authenticated, &d.PolicyType, &d.Policy, &d.Reports, &d.Successful, &d.Failed)
+	err = rows.Scan(&day, &d.Submitter, &authenticated, &d.PolicyType, &d.Policy, &d.Reports, &d.Successful, &d.Failed)
 	d.Day, d.Authenticated = startOf(day), authenticated == 1
-	return domain, d, err
+	return d, err
 }
 
-func scanFailures(rows *sql.Rows) (domain string, x Failures, err error) {
+func scanFailures(rows *sql.Rows) (x Failures, err error) {
 	var day, authenticated int64
-	err = rows.Scan(&domain, &day, &x.Submitter, &authenticated, &x.PolicyType, &x.ResultType, &x.MX, &x.Sessions)
+	err = rows.Scan(&day, &x.Submitter, &authenticated, &x.PolicyType, &x.ResultType, &x.MX, &x.Sessions)
 	x.Day, x.Authenticated = startOf(day), authenticated == 1
-	return domain, x, err
+	return x, err
 }

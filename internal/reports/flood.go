@@ -4,6 +4,8 @@ import (
 	"hash/maphash"
 	"sync"
 	"time"
+
+	"golang.org/x/net/publicsuffix"
 )
 
 const (
@@ -11,6 +13,10 @@ const (
 	// all together of whom nobody knows who they are. Submitters send one, or a few; anybody
 	// can send any number.
 	aDay = 500
+
+	// perPlace is what a report may come to, in bytes: what is larger counts as several. So
+	// it is some 100 MiB a day at most that one can fill on a domain, and not ten gigabytes.
+	perPlace = 256 << 10
 
 	// namesADay is how many of the strangers' reports of a day keep, in sums, the name that
 	// they claim. Those behind are summed up under one: made-up names would fill them.
@@ -31,9 +37,12 @@ type flood struct {
 
 func newFlood() *flood { return &flood{seed: maphash.MakeSeed()} }
 
-// count counts one report on domain, and says the how many-th of the day it is; submitter
-// is "" for strangers. It stops counting above aDay.
-func (f *flood) count(domain, submitter string, now time.Time) int {
+// places is how many reports one of size counts as.
+func places(size int) int { return 1 + size/perPlace }
+
+// count counts n reports on domain, and says the how many-th of the day that is; submitter
+// is "" for strangers. What would come to more than aDay is not counted.
+func (f *flood) count(domain, submitter string, n int, now time.Time) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.cells == nil {
@@ -44,18 +53,26 @@ func (f *flood) count(domain, submitter string, now time.Time) int {
 		clear(f.cells)
 	}
 	cell := &f.cells[maphash.String(f.seed, domain+" "+submitter)%floodCells]
-	if *cell <= aDay {
-		*cell++
+	if int(*cell)+n > aDay {
+		return aDay + 1
 	}
+	*cell += uint16(n)
 	return int(*cell)
 }
 
 // giveBack takes back what count counted, as the report was not taken.
-func (f *flood) giveBack(domain, submitter string) {
+func (f *flood) giveBack(domain, submitter string, n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	cell := &f.cells[maphash.String(f.seed, domain+" "+submitter)%floodCells]
-	if *cell > 0 { // else a day began meanwhile
-		*cell--
+	*cell -= uint16(min(int(*cell), n)) // a day may have begun meanwhile
+}
+
+// organization is whom reports of submitter are counted for: who has a domain has any number
+// below it, and can sign for each.
+func organization(submitter string) string {
+	if org, err := publicsuffix.EffectiveTLDPlusOne(submitter); err == nil {
+		return org
 	}
+	return submitter
 }

@@ -75,6 +75,14 @@ func (s *Store) List(ctx context.Context, f Filter) ([]Entry, error) {
 	}
 	query, args := "SELECT "+entryColumns+" FROM reports WHERE window_start >= ?", []any{f.Since.Unix()}
 	order := " ORDER BY id DESC LIMIT ?"
+	if f.Domain == "" && !f.Since.IsZero() { // without an index by time: what came before the windows begin is not looked at
+		before, err := s.before(ctx, "reports", f.Since.Add(-ahead))
+		if err != nil {
+			return nil, err
+		}
+		query += " AND id > ?"
+		args = append(args, before)
+	}
 	if f.Domain != "" {
 		query += " AND domain = ?"
 		args = append(args, f.Domain)

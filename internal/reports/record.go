@@ -44,7 +44,7 @@ func decodeArrival(r io.Reader) (*Arrival, int64, error) {
 		return nil, 0, err
 	}
 	n := binary.BigEndian.Uint32(head[:])
-	if n > maxRecord {
+	if n == 0 || n > maxRecord { // zeros are what a power cut may leave, by the million
 		return nil, 0, fmt.Errorf("a record of %d bytes", n)
 	}
 	body := make([]byte, n)

@@ -257,6 +257,45 @@ func TestShow(t *testing.T) {
 	})
 }
 
+// What a mail says of its report, in its subject, its fields and the file's name, does not
+// count where the report says otherwise (RFC 8460 §5.6).
+func TestReportGoesBeforeItsMail(t *testing.T) {
+	each(t, func(t *testing.T, s *reports.Store) {
+		mail := "From: tls@sender.example\r\nSubject: Report Domain: example.org Submitter: other.example Report-ID: <wrong@other.example>\r\n" +
+			"TLS-Report-Domain: example.org\r\nTLS-Report-Submitter: other.example\r\nMIME-Version: 1.0\r\n" +
+			"Content-Type: multipart/report; report-type=\"tlsrpt\"; boundary=\"b\"\r\n\r\n--b\r\nContent-Type: application/tlsrpt+json\r\n" +
+			"Content-Disposition: attachment; filename=\"other.example!example.org!1!2!wrong.json\"\r\n\r\n" + string(report("example.com", "right", 1, 10, 2)) + "\r\n--b--\r\n"
+		a := arrival([]byte(mail))
+		a.Mail = true
+		if got := fates(t, s, a, arrival(report("example.com", "right", 1, 10, 2))); !cmp.Equal(got, []string{"taken", "repeated"}) {
+			t.Error(got)
+		}
+		list, err := s.List(t.Context(), reports.Filter{Limit: 10})
+		if err != nil || len(list) != 1 || list[0].ID.Domain != "example.com" || list[0].ReportID != "right" ||
+			list[0].Submitter != "sender.example" || !list[0].Start.Equal(today.AddDate(0, 0, -1).Truncate(24*time.Hour)) {
+			t.Errorf("%+v, %v", list, err)
+		}
+	})
+}
+
+// A window of several days counts for the day in which it begins, wherever that is said to be.
+func TestWindowIsOfItsFirstDay(t *testing.T) {
+	each(t, func(t *testing.T, s *reports.Store) {
+		for i, window := range [][2]string{
+			{"2026-11-10T00:00:00Z", "2026-11-16T23:59:59Z"},
+			{"2026-11-10T22:00:00-04:00", "2026-11-11T21:59:59-04:00"}, // the 11th in UTC
+		} {
+			text := string(report("example.com", fmt.Sprint(i), 1, 10, 0))
+			text = strings.Replace(strings.Replace(text, "2026-11-19T00:00:00Z", window[0], 1), "2026-11-19T23:59:59Z", window[1], 1)
+			fates(t, s, arrival([]byte(text)))
+		}
+		facts, err := s.Facts(t.Context(), "example.com", today.AddDate(0, 0, -30), today)
+		if err != nil || len(facts.Days) != 2 || facts.Days[0].Day.Day() != 10 || facts.Days[1].Day.Day() != 11 {
+			t.Errorf("%+v, %v", facts, err)
+		}
+	})
+}
+
 // A report without a domain is known by the address that it came to, which nobody signed.
 func TestToken(t *testing.T) {
 	each(t, func(t *testing.T, s *reports.Store) {
@@ -269,6 +308,24 @@ func TestToken(t *testing.T) {
 		}
 		list, err := s.List(t.Context(), reports.Filter{Domain: "example.com", Limit: 10})
 		if err != nil || len(list) != 1 || list[0].Unauthenticated != reports.DomainNotSigned {
+			t.Errorf("%+v, %v", list, err)
+		}
+	})
+}
+
+// Who signs a bounce, or what is passed on, does not say what stands in the mail within it:
+// anybody can have a mail bounce that looks like a report.
+func TestMailWithinMail(t *testing.T) {
+	each(t, func(t *testing.T, s *reports.Store) {
+		inner := "From: mallory@evil.example\r\nContent-Type: application/tlsrpt+json\r\n\r\n" + string(report("example.com", "id", 1, 4, 0))
+		a := arrival([]byte("From: mailer-daemon@sender.example\r\nContent-Type: multipart/report; boundary=b\r\n\r\n" +
+			"--b\r\nContent-Type: text/plain\r\n\r\nIt bounced.\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n" + inner + "\r\n--b--\r\n"))
+		a.Mail = true
+		if got := fates(t, s, a); !cmp.Equal(got, []string{"taken"}) {
+			t.Error(got)
+		}
+		list, err := s.List(t.Context(), reports.Filter{Domain: "example.com", Limit: 10})
+		if err != nil || len(list) != 1 || list[0].Unauthenticated != reports.WithinMail {
 			t.Errorf("%+v, %v", list, err)
 		}
 	})
@@ -500,4 +557,27 @@ func TestMadeUpSubmitters(t *testing.T) {
 	if sessions != 1000 {
 		t.Errorf("%d sessions", sessions)
 	}
+}
+
+// A report on thousands of domains that are not ours does not push out what others sent.
+func TestManyForeignDomains(t *testing.T) {
+	s := newStore(t, database.Options{File: t.TempDir() + "/reports.db"}, noon)
+	var policies []string
+	for i := range 500 {
+		policies = append(policies, fmt.Sprintf(`{"policy":{"policy-type":"sts","policy-domain":"d%d.example.net"},"summary":{"total-successful-session-count":1,"total-failure-session-count":0}}`, i))
+	}
+	text := fmt.Sprintf(`{"organization-name":"x","date-range":{"start-datetime":"2026-11-19T00:00:00Z","end-datetime":"2026-11-19T23:59:59Z"},"contact-info":"x@sender.example","report-id":"id","policies":[%s]}`, strings.Join(policies, ","))
+	if got := fates(t, s, stranger([]byte(text))); got[0] != "aside: foreign-domain" {
+		t.Fatal(got)
+	}
+	asides, err := s.Asides(t.Context(), 1000)
+	if err != nil || len(asides) != 20 {
+		t.Fatalf("%d asides, %v", len(asides), err)
+	}
+	for _, a := range asides {
+		if strings.HasPrefix(a.Detail, "and 480 more of the same report") {
+			return
+		}
+	}
+	t.Error("nothing says how many there were")
 }

@@ -1,10 +1,12 @@
 package reports
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -39,6 +41,10 @@ const (
 	maxSums         = 200
 	maxSumsStranger = 20
 
+	// mostApart is how many parts of one report are set aside one by one: one on thousands of
+	// domains that are not ours must not push out what others sent.
+	mostApart = 20
+
 	maxPolicyIDs = 8 // of different policies in one report; two where it changed that day
 
 	maxAsideData = 1 << 20 // of what is kept of what is set aside; more helps nobody
@@ -53,6 +59,7 @@ type part struct {
 	arrival         *Arrival
 	submitter       string // authenticated, or as claimed
 	nameless        bool   // sums leave out who claims to have sent it
+	places          int    // that it takes of those of the day
 	unauthenticated Unauthenticated
 	successful      int64
 	failed          int64
@@ -91,28 +98,36 @@ type aside struct {
 
 // sift reads an arrival, and takes it apart.
 func (s *Store) sift(a *Arrival) (parts []*part, asides []*aside) {
-	report, packed, err := s.parse(a)
+	report, packed, size, err := s.parse(a)
 	if err != nil {
-		reason, detail := Unreadable, err.Error()
-		if bad := (*tlsrpt.ErrReport)(nil); errors.As(err, &bad) {
-			reason, detail = Reason(bad.Reason), bad.Detail
-		}
-		return nil, []*aside{newAside(a, "", reason, detail, a.Data)}
+		reason, detail := reasonOf(err)
+		return nil, []*aside{newAside(a, sha256.Sum256(a.Data), "", reason, detail, a.Data)}
 	}
+	if size > bigText {
+		s.big.Lock()
+		defer s.big.Unlock()
+	}
+	whole := sha256.Sum256(a.Data) // once: there may be thousands of parts
 	byToken := s.adopt(report, a.Token)
 	byDomain := report.Split()
 	for _, domain := range slices.Sorted(maps.Keys(byDomain)) {
 		r := byDomain[domain]
 		p, err := s.newPart(a, domain, r)
 		if err != nil {
-			asides = append(asides, newAside(a, domain, Unreadable, err.Error(), nil))
+			reason, detail := reasonOf(err)
+			asides = append(asides, newAside(a, whole, domain, reason, detail, nil))
 			continue
 		}
 		if domain == byToken && p.unauthenticated == "" {
 			p.unauthenticated = DomainNotSigned
 		}
+		size := len(p.details) / 4 // packed, at the least
+		if len(byDomain) == 1 {
+			size = max(size, len(packed))
+		}
+		p.places = places(size)
 		if reason := s.refuse(p); reason != "" {
-			asides = append(asides, newAside(a, domain, reason, "", p.details))
+			asides = append(asides, newAside(a, whole, domain, reason, "", p.details))
 			continue
 		}
 		p.raw = p.details
@@ -121,30 +136,46 @@ func (s *Store) sift(a *Arrival) (parts []*part, asides []*aside) {
 		}
 		parts = append(parts, p)
 	}
+	if more := len(asides) - mostApart; more > 0 {
+		asides = asides[:mostApart]
+		asides[mostApart-1].detail = bound(fmt.Sprintf("and %d more of the same report; %s", more, asides[mostApart-1].detail), 300)
+	}
 	return parts, asides
 }
 
-// parse reads what came. packed is the report in it as it came.
-func (s *Store) parse(a *Arrival) (r *tlsrpt.Report, packed []byte, err error) {
+// reasonOf says why something was set aside that could not be read.
+func reasonOf(err error) (reason Reason, detail string) {
+	if bad := (*tlsrpt.ErrReport)(nil); errors.As(err, &bad) {
+		return Reason(bad.Reason), bad.Detail
+	}
+	return Unreadable, err.Error()
+}
+
+// parse reads what came. packed is the report in it as it came, size how many bytes it is
+// unpacked.
+func (s *Store) parse(a *Arrival) (r *tlsrpt.Report, packed []byte, size int, err error) {
 	packed, mediaType := a.Data, a.MediaType
 	var notes []tlsrpt.Note
 	if a.Mail {
 		m, of, err := tlsrpt.ReadMessage(a.Data)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, 0, err
 		}
 		packed, mediaType, notes = m.Data, m.MediaType, of
+		if m.Inner && a.Submitter != "" {
+			a.Submitter, a.Unauthenticated = "", WithinMail
+		}
 	}
 	text, of, err := tlsrpt.Unpack(packed, mediaType)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, 0, err
 	}
 	notes = append(notes, of...)
 	if r, err = s.parseText(text); err != nil {
-		return nil, nil, err
+		return nil, nil, 0, err
 	}
 	r.Notes = append(notes, r.Notes...)
-	return r, packed, nil
+	return r, packed, len(text), nil
 }
 
 // bigText is where a report is big: what it comes to in memory is many times as much, so
@@ -189,6 +220,9 @@ func (s *Store) newPart(a *Arrival, domain string, r *tlsrpt.Report) (*part, err
 	if p.details, err = json.Marshal(r); err != nil {
 		return nil, err
 	}
+	if len(p.details) > tlsrpt.MaxReportSize { // what is "<" in a report is "\u003c" here
+		return nil, &tlsrpt.ErrReport{Reason: "too-big", Detail: "written down in full it is more than can be read again"}
+	}
 	return p, nil
 }
 
@@ -225,7 +259,7 @@ func (s *Store) refuse(p *part) Reason {
 	case p.arrival.Channel == File:
 		return "" // somebody's own
 	}
-	n := s.flood.count(p.domain, p.arrival.Submitter, now)
+	n := s.flood.count(p.domain, organization(p.arrival.Submitter), p.places, now)
 	if n > aDay {
 		return Flood
 	}
@@ -233,19 +267,21 @@ func (s *Store) refuse(p *part) Reason {
 	return ""
 }
 
-func newAside(a *Arrival, domain string, reason Reason, detail string, data []byte) *aside {
+// newAside says why an arrival, or what it says of domain, cannot be used. whole is the
+// SHA-256 of all that came.
+func newAside(a *Arrival, whole [sha256.Size]byte, domain string, reason Reason, detail string, data []byte) *aside {
 	if reason == Flood {
 		data = nil // there is no end of it
 	}
 	if len(data) > maxAsideData {
-		data = data[:maxAsideData]
+		data = bytes.Clone(data[:maxAsideData]) // the rest is not to stay in memory
 	}
 	h := sha256.New()
 	for _, s := range []string{string(a.Channel), a.Submitter, domain, string(reason)} {
 		h.Write([]byte(s))
 		h.Write([]byte{0})
 	}
-	h.Write(a.Data)
+	h.Write(whole[:])
 	x := &aside{arrival: a, domain: bound(domain, 253), reason: reason, detail: bound(detail, 300), data: data}
 	copy(x.digest[:], h.Sum(nil))
 	return x

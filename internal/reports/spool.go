@@ -1,7 +1,6 @@
 package reports
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+
+	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -17,9 +18,9 @@ const (
 	// crash is about as much.
 	segmentSize = 16 << 20
 
-	// maxWaiting bounds what waits in memory while a disk takes its time, or hangs: two of
-	// the largest mails.
-	maxWaiting = 32 << 20
+	// maxWriting bounds what is in memory while a disk takes its time, or hangs: two of the
+	// largest mails.
+	maxWriting = 2 * maxRecord
 
 	segmentSuffix = ".spool"
 	damagedSuffix = ".damaged"
@@ -47,7 +48,7 @@ type Spool struct {
 	ended    []ended    // what is to be done to files without mu: a disk that hangs holds up nobody
 	flushing bool
 	arrived  chan struct{} // has a value when there is something to read
-	writes   func(*os.File, []byte) (int, error)
+	memory   *semaphore.Weighted
 }
 
 // segment is one file.
@@ -57,13 +58,16 @@ type segment struct {
 	size   int64    // what is there to stay
 	read   int64    // what was read
 	stored int64    // what was stored of it
+	keep   bool     // it stays, for people: there is what can neither be read nor copied
 }
 
 // group is what is brought to disk at once, as that takes the same time for one and many.
 type group struct {
-	data bytes.Buffer
-	done chan struct{}
-	err  error
+	records [][]byte
+	size    int64
+	memory  int64 // that it has of the spool's
+	done    chan struct{}
+	err     error
 }
 
 // OpenSpool opens the spool in dir, which may take limit bytes.
@@ -76,7 +80,7 @@ func OpenSpool(dir string, limit int64, log *slog.Logger) (*Spool, error) {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
 	slices.Sort(paths)
-	s := &Spool{dir: dir, limit: limit, log: log, arrived: make(chan struct{}, 1), writes: (*os.File).Write}
+	s := &Spool{dir: dir, limit: limit, log: log, arrived: make(chan struct{}, 1), memory: semaphore.NewWeighted(maxWriting)}
 	for _, path := range paths {
 		fi, err := os.Stat(path)
 		if err != nil {
@@ -119,33 +123,49 @@ func (s *Spool) Limit() int64 { return s.limit }
 // Add puts a on disk, and returns when it is there to stay. Where there is no room it
 // returns ErrFull; with any error nothing is promised of a.
 func (s *Spool) Add(ctx context.Context, a *Arrival) error {
-	record, err := encodeArrival(a)
-	if err != nil {
+	size := int64(len(a.Data))
+	if size > maxRecord {
+		return fmt.Errorf("spool: %d bytes are too much", size)
+	}
+	if err := s.memory.Acquire(ctx, size); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	pending := 0
-	if s.waiting != nil {
-		pending = s.waiting.data.Len()
+	g, err := s.join(a)
+	if err != nil {
+		s.memory.Release(size)
+		return err
 	}
-	if s.unstored()+int64(pending+len(record)) > s.limit || pending+len(record) > maxWaiting {
-		s.mu.Unlock()
-		return ErrFull
-	}
-	if s.waiting == nil {
-		s.waiting = &group{done: make(chan struct{})}
-	}
-	g := s.waiting
-	g.data.Write(record)
-	if !s.flushing {
-		s.flushing = true
-		go s.flush()
-	}
-	s.mu.Unlock()
 	select {
 	case <-g.done:
 		return g.err
 	case <-ctx.Done(): // a disk that hangs; it may come to be there all the same, and is known then
 		return ctx.Err()
 	}
+}
+
+// join adds a to what is written next.
+func (s *Spool) join(a *Arrival) (*group, error) {
+	record, err := encodeArrival(a)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	pending := int64(0)
+	if s.waiting != nil {
+		pending = s.waiting.size
+	}
+	if s.unstored()+pending+int64(len(record)) > s.limit {
+		return nil, ErrFull
+	}
+	if s.waiting == nil {
+		s.waiting = &group{done: make(chan struct{})}
+	}
+	g := s.waiting
+	g.records, g.size, g.memory = append(g.records, record), pending+int64(len(record)), g.memory+int64(len(a.Data))
+	if !s.flushing {
+		s.flushing = true
+		go s.flush()
+	}
+	return g, nil
 }

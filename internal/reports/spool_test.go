@@ -151,6 +151,52 @@ func TestSpoolBitRot(t *testing.T) {
 	}
 }
 
+// A power cut may leave a file longer than what came to disk of it: many zeros are told of
+// once, and not by each few of them.
+func TestSpoolZeros(t *testing.T) {
+	dir := t.TempDir()
+	add(t, openSpool(t, dir, 1<<20), "one")
+	file := spoolFiles(t, dir, ".spool")[0]
+	if fi, err := os.Stat(file); err != nil || os.Truncate(file, fi.Size()+1<<16) != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	s, err := reports.OpenSpool(dir, 1<<20, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := drain(t, s); strings.Join(got, " ") != "one" {
+		t.Errorf("%q", got)
+	}
+	if n := strings.Count(log.String(), "\n"); n != 1 {
+		t.Errorf("%d lines in the log", n)
+	}
+}
+
+// What can neither be read nor copied stays where it is: it was promised to its sender.
+func TestSpoolDamagedAndDiskFull(t *testing.T) {
+	dir := t.TempDir()
+	add(t, openSpool(t, dir, 1<<20), "one", "two")
+	file := spoolFiles(t, dir, ".spool")[0]
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[bytes.Index(data, []byte("two"))] ^= 1
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(dir, "nowhere", "x"), file+".damaged"); err != nil { // it cannot be opened
+		t.Fatal(err)
+	}
+	if got := drain(t, openSpool(t, dir, 1<<20)); strings.Join(got, " ") != "one" {
+		t.Errorf("%q", got)
+	}
+	if kept, err := os.ReadFile(file + ".damaged"); err != nil || !bytes.Equal(kept, data) {
+		t.Errorf("kept %q, %v", kept, err)
+	}
+}
+
 func TestSpoolFull(t *testing.T) {
 	s := openSpool(t, t.TempDir(), 3000)
 	big := strings.Repeat("x", 1000)

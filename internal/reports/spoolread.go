@@ -66,7 +66,7 @@ func (s *Spool) read(seg *segment, count int, limit int64) (*Batch, error) {
 		case err == nil:
 			b.Arrivals = append(b.Arrivals, a)
 		case n > 0:
-			s.keepDamaged(seg.path, b.end, n, err)
+			s.keepDamaged(seg, b.end, n, err)
 		default:
 			s.cut(b, end, err)
 			end = b.end
@@ -79,11 +79,16 @@ func (s *Spool) read(seg *segment, count int, limit int64) (*Batch, error) {
 	return b, nil
 }
 
+// tornAtMost is how much a crash may leave half written as a rule. More may be a length that
+// the disk has changed, with good records behind it.
+const tornAtMost = 1 << 20
+
 // cut takes the end off a file, as a crash left it in the middle of a record. That was
 // promised to nobody, unless the disk is at fault: so a copy is kept where it is more.
 func (s *Spool) cut(b *Batch, end int64, why error) {
-	if !errors.Is(why, io.ErrUnexpectedEOF) && !errors.Is(why, io.EOF) {
-		s.keepDamaged(b.seg.path, b.end, end-b.end, why)
+	torn := errors.Is(why, io.ErrUnexpectedEOF) || errors.Is(why, io.EOF)
+	if !torn || end-b.end > tornAtMost {
+		s.keepDamaged(b.seg, b.end, end-b.end, why)
 	}
 	s.mu.Lock()
 	defer s.unlock()
@@ -93,12 +98,16 @@ func (s *Spool) cut(b *Batch, end int64, why error) {
 	}
 }
 
-// keepDamaged copies what cannot be read of a file, for people to look at.
-func (s *Spool) keepDamaged(path string, from, n int64, why error) {
-	s.log.Error("the spool has what cannot be read; a copy is kept", "file", path+damagedSuffix, "from", from, "bytes", n, "err", why)
-	err := copyPart(path, path+damagedSuffix, from, n)
-	if err != nil {
-		s.log.Error("keeping what cannot be read of the spool", "err", err)
+// keepDamaged copies what cannot be read of a file, for people to look at. Where that fails,
+// as on a disk that is full or broken, the whole file stays.
+func (s *Spool) keepDamaged(seg *segment, from, n int64, why error) {
+	to := seg.path + damagedSuffix
+	s.log.Error("the spool has what cannot be read; a copy is kept", "file", to, "from", from, "bytes", n, "err", why)
+	if err := copyPart(seg.path, to, from, n); err != nil {
+		s.log.Error("copying what cannot be read of the spool; the whole file is kept", "file", to, "err", err)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		seg.keep = true
 	}
 }
 

@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"bufio"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ type ended struct {
 	file *os.File // to be closed at size; nil: it is
 	size int64
 	gone bool // it is to be removed
+	keep bool // not quite
 }
 
 // unlock unlocks mu, and does then what waits for that.
@@ -28,7 +30,11 @@ func (s *Spool) unlock() {
 		if !e.gone {
 			continue
 		}
-		if err := os.Remove(e.path); err != nil {
+		remove := os.Remove
+		if e.keep {
+			remove = func(path string) error { return os.Rename(path, path+damagedSuffix) }
+		}
+		if err := remove(e.path); err != nil {
 			s.log.Warn("a file of the spool cannot be removed; it is read again at the next start, without effect", "err", err)
 		}
 	}
@@ -42,7 +48,9 @@ func (s *Spool) flush() {
 		g := s.waiting
 		s.waiting = nil
 		s.unlock()
-		g.err = s.write(g.data.Bytes())
+		g.err = s.write(g)
+		g.records = nil
+		s.memory.Release(g.memory)
 		s.mu.Lock()
 		if s.waiting == nil {
 			s.flushing = false
@@ -52,14 +60,17 @@ func (s *Spool) flush() {
 	}
 }
 
-// write brings data to disk. Only one does at a time.
-func (s *Spool) write(data []byte) error {
+// write brings a group to disk. Only one does at a time.
+func (s *Spool) write(g *group) error {
 	seg, err := s.current()
 	if err != nil {
 		return err
 	}
-	_, err = s.writes(seg.file, data)
-	if err == nil {
+	w := bufio.NewWriterSize(seg.file, 64<<10) // most are small
+	for _, record := range g.records {
+		_, _ = w.Write(record) // Flush has its error
+	}
+	if err = w.Flush(); err == nil {
 		err = seg.file.Sync()
 	}
 	s.mu.Lock()
@@ -69,7 +80,7 @@ func (s *Spool) write(data []byte) error {
 		s.finish(seg)
 		return fmt.Errorf("spool: %w", err)
 	}
-	seg.size += int64(len(data))
+	seg.size += g.size
 	if seg.size >= segmentSize {
 		s.finish(seg)
 	}
@@ -138,7 +149,7 @@ func (s *Spool) remove(seg *segment) {
 	if !slices.Contains(s.files, seg) {
 		return
 	}
-	s.ended = append(s.ended, ended{path: seg.path, gone: true})
+	s.ended = append(s.ended, ended{path: seg.path, gone: true, keep: seg.keep})
 	s.files = slices.DeleteFunc(s.files, func(x *segment) bool { return x == seg })
 }
 

@@ -2,16 +2,18 @@ package reports
 
 import (
 	"context"
+	"crypto/sha256"
 	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"runtime"
+	"runtime/debug"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"mtasts-server/internal/database"
 )
@@ -118,39 +120,74 @@ type Stored struct {
 	Failures           map[string]int64 // sessions by result type
 }
 
-// Put stores arrivals: all of them, or with an error none. What it returns is in their
-// order.
+// Put stores arrivals, in their order. What it returns is in that order, too. With an
+// error it is of those that were stored before; to store these again has no effect.
 func (s *Store) Put(ctx context.Context, arrivals []*Arrival) ([]Outcome, error) {
 	if err := s.Prepare(ctx); err != nil {
 		return nil, err
 	}
-	sifted := make([]sifted, len(arrivals))
-	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for i, a := range arrivals {
-		g.Go(func() error {
-			x := &sifted[i]
-			x.parts, x.asides = s.sift(a)
-			for _, p := range x.parts {
-				p.details, p.raw = s.packer.pack(p.details), s.packer.pack(p.raw)
-			}
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	fresh, err := s.write(ctx, sifted)
-	s.uncount(sifted, fresh)
-	if err != nil {
-		return nil, err
-	}
-	s.trimAsides(ctx, sifted)
-	outcomes := make([]Outcome, len(arrivals))
-	for i := range sifted {
-		outcomes[i] = sifted[i].outcome(fresh)
+	outcomes := make([]Outcome, 0, len(arrivals))
+	for len(outcomes) < len(arrivals) {
+		sifted := s.siftSome(arrivals[len(outcomes):])
+		fresh, err := s.write(ctx, sifted)
+		s.uncount(sifted, fresh)
+		if err != nil {
+			return outcomes, err
+		}
+		s.trimAsides(ctx, sifted)
+		for i := range sifted {
+			outcomes = append(outcomes, sifted[i].outcome(fresh))
+		}
 	}
 	return outcomes, nil
+}
+
+// maxHeld bounds what is read and waits to be stored, in bytes as it weighs: some thousand
+// of the usual reports, or two of those that a stranger makes large and packs small.
+const maxHeld = 32 << 20
+
+// siftSome reads the first of arrivals, one at least, until they are as many as memory is
+// to hold.
+func (s *Store) siftSome(arrivals []*Arrival) []sifted {
+	list := make([]sifted, len(arrivals))
+	var next, held atomic.Int64
+	var wait sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wait.Go(func() {
+			for held.Load() < maxHeld {
+				i := next.Add(1) - 1
+				if i >= int64(len(arrivals)) {
+					return
+				}
+				list[i] = s.siftOne(arrivals[i])
+				held.Add(list[i].weight)
+			}
+		})
+	}
+	wait.Wait()
+	return list[:min(next.Load(), int64(len(arrivals)))]
+}
+
+// siftOne reads an arrival, and packs what is kept of it. One that we stumble over is set
+// aside: it must not end the server, and again at each start.
+func (s *Store) siftOne(a *Arrival) (x sifted) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			why := strconv.QuoteToASCII(fmt.Sprint(fault))
+			s.o.Log.Error("a mistake while a report was read, which was set aside", "err", why, "stack", string(debug.Stack()))
+			x = sifted{asides: []*aside{newAside(a, sha256.Sum256(a.Data), "", Unreadable, "a mistake of this program: "+why, a.Data)}}
+		}
+	}()
+	x.parts, x.asides = s.sift(a)
+	for _, p := range x.parts {
+		x.weight += 3 * int64(len(p.details)) // the report as it was read is some more
+		p.details, p.raw = s.packer.pack(p.details), s.packer.pack(p.raw)
+		x.weight += int64(len(p.details) + len(p.raw))
+	}
+	for _, a := range x.asides {
+		x.weight += int64(len(a.data))
+	}
+	return x
 }
 
 // uncount has what is not new count for nothing: repeats, and all that could not be stored,
@@ -159,7 +196,7 @@ func (s *Store) uncount(all []sifted, fresh map[*part]int64) {
 	for _, x := range all {
 		for _, p := range x.parts {
 			if _, isNew := fresh[p]; !isNew && p.arrival.Channel != File {
-				s.flood.giveBack(p.domain, p.arrival.Submitter)
+				s.flood.giveBack(p.domain, organization(p.arrival.Submitter), p.places)
 			}
 		}
 	}
@@ -169,6 +206,7 @@ func (s *Store) uncount(all []sifted, fresh map[*part]int64) {
 type sifted struct {
 	parts  []*part
 	asides []*aside
+	weight int64 // bytes, about
 }
 
 // outcome says what became of it, fresh being the parts that were not known.

@@ -3,6 +3,7 @@ package reports_test
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +52,54 @@ func TestSummarizeCountsOnce(t *testing.T) {
 	}
 	if s.Before.Sessions != 7 || s.Before.Days != 1 || !s.FirstSeen.Equal(dayAgo(3)) || !s.LastSeen.Equal(dayAgo(2)) {
 		t.Errorf("before %+v, from %v to %v", s.Before, s.FirstSeen, s.LastSeen)
+	}
+}
+
+// In whatever order facts come, as databases sort names in their own ways, they come to the
+// same; failures of those of whom nothing else is known change nothing.
+func TestSummarizeInAnyOrder(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	var facts reports.Facts
+	names := []string{"a.example", "B-b.example", "b.example", "\u00fc"}
+	for range 400 {
+		d := reports.Day{
+			Day: dayAgo(random.IntN(20)), Submitter: names[random.IntN(4)], Authenticated: random.IntN(2) == 0,
+			PolicyType: []string{"sts", "tlsa", "no-policy-found", "other"}[random.IntN(4)], Policy: fmt.Sprint(random.IntN(3)),
+			Reports: 1, Successful: random.Int64N(50), Failed: random.Int64N(5),
+		}
+		facts.Days = append(facts.Days, d)
+		if d.Failed > 0 {
+			facts.Failures = append(facts.Failures, reports.Failures{
+				Day: d.Day, Submitter: d.Submitter, Authenticated: d.Authenticated, PolicyType: d.PolicyType, ResultType: "tlsa-invalid", MX: "mx.example.com", Sessions: d.Failed,
+			})
+		}
+	}
+	summary := func() *reports.Summary { return reports.Summarize("example.com", &facts, dayAgo(9), until) }
+	want := summary()
+	for _, name := range []string{"0.example", "z.example"} {
+		facts.Failures = append(facts.Failures, reports.Failures{Day: dayAgo(1), Submitter: name, PolicyType: "sts", ResultType: "tlsa-invalid", Sessions: 9})
+	}
+	for range 20 {
+		random.Shuffle(len(facts.Days), func(i, j int) { facts.Days[i], facts.Days[j] = facts.Days[j], facts.Days[i] })
+		random.Shuffle(len(facts.Failures), func(i, j int) { facts.Failures[i], facts.Failures[j] = facts.Failures[j], facts.Failures[i] })
+		first := facts.Days[0]
+		if diff := cmp.Diff(want, summary()); diff != "" {
+			t.Fatalf("-want +got:\n%s", diff)
+		}
+		if facts.Days[0] != first {
+			t.Fatal("the facts were sorted in place")
+		}
+	}
+}
+
+// A copy over HTTPS is known by its contact, which may be another name of who signs.
+func TestSummarizeCopyByAnotherName(t *testing.T) {
+	h := &history{}
+	h.sayAs(true, "sts", 3, "sender.example", 100, 0, "", "")
+	h.sayAs(false, "sts", 3, "mail.sender.example", 100, 0, "", "")
+	h.sayAs(false, "sts", 3, "other.example", 10, 0, "", "")
+	if s := h.summary(); s.Sessions != 110 || s.AlsoClaimed != 1 {
+		t.Errorf("%d sessions, %d reports also claimed", s.Sessions, s.AlsoClaimed)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"encoding/json"
 	"fmt"
@@ -170,6 +171,6 @@ func (s *Store) setAside(ctx context.Context, a *Arrival, reason Reason, why err
 	if err := s.Prepare(ctx); err != nil {
 		return err
 	}
-	_, err := s.write(ctx, []sifted{{asides: []*aside{newAside(a, "", reason, why.Error(), a.Data)}}})
+	_, err := s.write(ctx, []sifted{{asides: []*aside{newAside(a, sha256.Sum256(a.Data), "", reason, why.Error(), a.Data)}}})
 	return err
 }

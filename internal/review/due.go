@@ -29,11 +29,15 @@ func (s *Store) claim(ctx context.Context, l lane, n int, lease time.Duration) (
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
+	defer s.lock()()
+	claim := "UPDATE review_domains SET due = ? WHERE domain IN (" + due + ") RETURNING domain"
+	args := []any{now.Add(lease).Unix(), int(l), now.Unix(), n}
 	if s.db.Postgres() {
-		due += " FOR UPDATE SKIP LOCKED" // processes do not wait for each other; SQLite has one writer at a time
+		// Processes do not wait for each other; SQLite has one writer at a time. By an array it
+		// does not read the whole table, for whatever it expects of the limit, and takes it once.
+		claim = "UPDATE review_domains SET due = ? WHERE domain = ANY (ARRAY(" + due + " FOR UPDATE SKIP LOCKED)) RETURNING domain"
 	}
-	return s.names(ctx, "WITH due AS MATERIALIZED ("+due+") UPDATE review_domains SET due = ? WHERE domain IN (SELECT domain FROM due) RETURNING domain",
-		int(l), now.Unix(), n, now.Add(lease).Unix())
+	return s.names(ctx, claim, args...)
 }
 
 func (s *Store) names(ctx context.Context, query string, args ...any) ([]string, error) {
@@ -71,9 +75,9 @@ func (s *Store) nextDue(ctx context.Context) (time.Time, error) {
 	return time.Unix(at, 0), nil
 }
 
-// touch has domains be due now.
-func (s *Store) touch(ctx context.Context, domains []string) error {
-	return s.setDue(ctx, "UPDATE review_domains SET lane = 0, due = ? WHERE domain IN ", domains, s.now())
+// touch has domains be due at a time, or when they are before that.
+func (s *Store) touch(ctx context.Context, domains []string, at time.Time) error {
+	return s.setDue(ctx, "UPDATE review_domains SET lane = 0, due = CASE WHEN due < ? THEN due ELSE ? END WHERE domain IN ", domains, at, at)
 }
 
 // postpone has domains be due later that are not to be looked at now.
@@ -81,9 +85,13 @@ func (s *Store) postpone(ctx context.Context, domains []string, until time.Time)
 	return s.setDue(ctx, "UPDATE review_domains SET due = ? WHERE domain IN ", domains, until)
 }
 
-func (s *Store) setDue(ctx context.Context, query string, domains []string, at time.Time) error {
+func (s *Store) setDue(ctx context.Context, query string, domains []string, times ...time.Time) error {
+	defer s.lock()()
 	for group := range slices.Chunk(domains, atOnce) {
-		args := []any{at.Unix()}
+		var args []any
+		for _, at := range times {
+			args = append(args, at.Unix())
+		}
 		for _, d := range group {
 			args = append(args, d)
 		}

@@ -18,6 +18,10 @@ const (
 	// goneAfter is for how long nobody may have looked at a domain that is not configured
 	// here until it is given up. Another process may have a newer configuration.
 	goneAfter = 2 * 24 * time.Hour
+
+	// manyNew domains make PostgreSQL's idea of the table, that it is empty, a bad one: until it
+	// looks by itself it would read all of it each time.
+	manyNew = 1000
 )
 
 // enlist puts domains on the schedule, those that are not yet: some time within window.
@@ -26,7 +30,20 @@ func (s *Store) enlist(ctx context.Context, domains []string, window time.Durati
 		return err
 	}
 	domains = slices.Sorted(slices.Values(domains))
+	if err := s.enlistAll(ctx, domains, window); err != nil {
+		return err
+	}
+	if s.db.Postgres() && len(domains) > manyNew {
+		if _, err := s.db.ExecContext(ctx, "ANALYZE review_domains"); err != nil {
+			return fmt.Errorf("review: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) enlistAll(ctx context.Context, domains []string, window time.Duration) error {
 	now := s.now()
+	defer s.lock()()
 	return s.db.Write(ctx, func(tx *sql.Tx) error {
 		r := &recorder{ctx, tx, s.db, now}
 		var rows [][]any

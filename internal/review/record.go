@@ -4,11 +4,9 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"mtasts-server/internal/database"
@@ -163,12 +161,22 @@ func (r *recorder) write(states, findings [][]any) error {
 
 // prune gives up the oldest closed findings of domains that have many and got a new one.
 func (r *recorder) prune(all []Seen, group []int, changes []Changes) error {
+	var opened []any
 	for _, n := range group {
-		if len(changes[n].Opened) == 0 {
-			continue
+		if len(changes[n].Opened) > 0 {
+			opened = append(opened, all[n].Domain)
 		}
+	}
+	if len(opened) == 0 {
+		return nil
+	}
+	full, err := r.full(opened)
+	if err != nil {
+		return err
+	}
+	for _, domain := range full {
 		_, err := r.tx.ExecContext(r.ctx, r.db.SQL(`DELETE FROM review_findings WHERE domain = ? AND closed > 0 AND closed <= (
-			SELECT closed FROM review_findings WHERE domain = ? AND closed > 0 ORDER BY closed DESC LIMIT 1 OFFSET ?)`), all[n].Domain, all[n].Domain, maxKept-maxOpen)
+			SELECT closed FROM review_findings WHERE domain = ? AND closed > 0 ORDER BY closed DESC LIMIT 1 OFFSET ?)`), domain, domain, maxKept-maxOpen-maxOpen)
 		if err != nil {
 			return err
 		}
@@ -176,85 +184,20 @@ func (r *recorder) prune(all []Seen, group []int, changes []Changes) error {
 	return nil
 }
 
-// rows inserts rows.
-func (r *recorder) rows(table, columns, conflict string, rows [][]any) error {
-	for group := range slices.Chunk(rows, atOnce) {
-		tuple := "(" + marks(len(group[0])) + ")"
-		query := "INSERT INTO " + table + " (" + columns + ") VALUES " + tuple + strings.Repeat(", "+tuple, len(group)-1) + " " + conflict
-		if _, err := r.tx.ExecContext(r.ctx, r.db.SQL(query), slices.Concat(group...)...); err != nil {
-			return err
+// full returns which of domains have too many findings.
+func (r *recorder) full(domains []any) ([]string, error) {
+	rows, err := r.tx.QueryContext(r.ctx, r.db.SQL("SELECT domain FROM review_findings WHERE domain IN ("+marks(len(domains))+") GROUP BY domain HAVING count(*) > ?"), append(domains, maxKept-maxOpen)...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var full []string
+	for rows.Next() {
+		var domain string
+		if err := rows.Scan(&domain); err != nil {
+			return nil, err
 		}
+		full = append(full, domain)
 	}
-	return nil
-}
-
-// marks is "?, ?, ?" for n arguments.
-func marks(n int) string { return "?" + strings.Repeat(", ?", n-1) }
-
-// excluded sets all columns to what was to be inserted.
-func excluded(columns string) string {
-	var sets []string
-	for c := range strings.SplitSeq(columns, ", ") {
-		sets = append(sets, c+" = excluded."+c)
-	}
-	return strings.Join(sets, ", ")
-}
-
-const stateColumns = "domain, due, lane, looked, ok, unknown_since, changed, tlsrpt_since, mx"
-
-func stateRow(m *memory, d due) ([]any, error) {
-	sets := make([]storedSet, len(m.MX))
-	for i, set := range m.MX {
-		sets[i] = storedSet{set.Since.Unix(), set.Hosts}
-	}
-	mx, err := json.Marshal(sets)
-	ok := 0
-	if m.OK {
-		ok = 1
-	}
-	return []any{m.Domain, d.at, int(d.lane), unix(m.Looked), ok, unix(m.UnknownSince), unix(m.changed), unix(m.TLSRPTSince), string(mx)}, err
-}
-
-// storedSet is an MXSet in a column.
-type storedSet struct {
-	Since int64    `json:"since"`
-	Hosts []string `json:"hosts"`
-}
-
-type scanner interface{ Scan(...any) error }
-
-func scanState(row scanner) (*memory, due, error) {
-	var m memory
-	var d due
-	var looked, unknown, changed, tlsrpt int64
-	var mx string
-	if err := row.Scan(&m.Domain, &d.at, &d.lane, &looked, &m.OK, &unknown, &changed, &tlsrpt, &mx); err != nil {
-		return nil, due{}, err
-	}
-	m.Looked, m.UnknownSince, m.changed, m.TLSRPTSince = fromUnix(looked), fromUnix(unknown), fromUnix(changed), fromUnix(tlsrpt)
-	var sets []storedSet
-	if err := json.Unmarshal([]byte(mx), &sets); err != nil {
-		return nil, due{}, fmt.Errorf("MX sets of %q: %w", m.Domain, err)
-	}
-	for _, set := range sets {
-		m.MX = append(m.MX, MXSet{fromUnix(set.Since), set.Hosts})
-	}
-	return &m, d, nil
-}
-
-const findingColumns = "domain, code, subject, first_seen, last_seen, missed, closed, times, looks, severity, owner, text, evidence, fix, rule"
-
-func findingRow(f *row) []any {
-	return []any{
-		f.Domain, f.Code, f.Subject, unix(f.FirstSeen), unix(f.LastSeen), unix(f.missed), unix(f.Closed), f.Times, f.Looks,
-		string(f.Severity), string(f.Owner), f.Text, f.Evidence, f.Fix, f.Rule,
-	}
-}
-
-func scanFinding(r scanner) (*row, error) {
-	var f row
-	var first, last, missed, closed int64
-	err := r.Scan(&f.Domain, &f.Code, &f.Subject, &first, &last, &missed, &closed, &f.Times, &f.Looks, &f.Severity, &f.Owner, &f.Text, &f.Evidence, &f.Fix, &f.Rule)
-	f.FirstSeen, f.LastSeen, f.missed, f.Closed = fromUnix(first), fromUnix(last), fromUnix(missed), fromUnix(closed)
-	return &f, err
+	return full, rows.Err()
 }

@@ -17,6 +17,10 @@ const (
 	closeLooks = 2
 	closeApart = 10 * time.Minute
 
+	// confirmApart is how long after the look that opened a finding another one confirms it:
+	// what an edit leaves in DNS for a moment is a mishap, however often it is looked at.
+	confirmApart = 4 * time.Minute
+
 	// unknownFor is for how long nothing may be seen of a domain before what is found then
 	// opens: an hour without DNS is a mishap, of ours as often as of theirs.
 	unknownFor = time.Hour
@@ -36,7 +40,7 @@ type Changes struct {
 	At        time.Time
 	Opened    []Finding // not known before
 	Reopened  []Finding // closed a few days ago: nothing to wake somebody for again
-	Confirmed []Finding // seen by a second look since it opened or came back
+	Confirmed []Finding // seen by a second look, minutes after it opened or came back
 	Worsened  []Finding // a warning became an error
 	Closed    []Finding // not there any more, for some minutes
 	MX        bool      // the set of MX hosts is another one
@@ -168,10 +172,12 @@ func (m *memory) seeProblem(r *row, p Problem, l *Look) {
 	case p.Severity == Error && r.Severity != Error:
 		list = &c.Worsened
 	}
-	r.Problem, r.LastSeen, r.missed = p, l.At, time.Time{}
-	r.Looks++
-	if r.Looks == 2 {
-		c.Confirmed = append(c.Confirmed, r.Finding)
+	r.Problem, r.missed = p, time.Time{}
+	if r.Looks != 1 || l.At.Sub(r.LastSeen) >= confirmApart {
+		r.LastSeen = l.At
+		if r.Looks++; r.Looks == 2 {
+			c.Confirmed = append(c.Confirmed, r.Finding)
+		}
 	}
 	if list != nil {
 		*list = append(*list, r.Finding)
@@ -194,45 +200,4 @@ func (m *memory) miss(r *row, l *Look) {
 		return
 	}
 	m.dirty = append(m.dirty, r)
-}
-
-func (m *memory) seeState(l *Look) {
-	if !l.Known {
-		if m.UnknownSince.IsZero() {
-			m.UnknownSince = l.At
-		}
-		return
-	}
-	m.Looked, m.UnknownSince, m.OK = l.At, time.Time{}, m.good(l)
-	switch {
-	case l.TLSRPTUnseen:
-	case !l.TLSRPT:
-		m.TLSRPTSince = time.Time{}
-	case m.TLSRPTSince.IsZero():
-		m.TLSRPTSince = l.At
-	}
-	if l.MX != nil {
-		m.seeMX(l)
-	}
-}
-
-// good reports whether a look found no error, and none is open that it could not look for.
-func (m *memory) good(l *Look) bool {
-	return !slices.ContainsFunc(l.Problems, func(p Problem) bool { return p.Severity == Error }) &&
-		!slices.ContainsFunc(m.rows, func(r *row) bool {
-			return r.Closed.IsZero() && r.Severity == Error && slices.Contains(l.Unseen, r.Code)
-		})
-}
-
-func (m *memory) seeMX(l *Look) {
-	hosts := make([]string, 0, len(l.MX))
-	for _, h := range l.MX[:min(len(l.MX), maxMXHosts)] {
-		hosts = append(hosts, bounded(h, maxName))
-	}
-	if n := len(m.MX); n > 0 && slices.Equal(m.MX[n-1].Hosts, hosts) {
-		return
-	}
-	m.changes.MX = len(m.MX) > 0
-	m.MX = append(m.MX, MXSet{Since: l.At, Hosts: hosts})
-	m.MX = m.MX[max(0, len(m.MX)-maxMXSets):]
 }

@@ -267,6 +267,34 @@ func TestTouch(t *testing.T) {
 	})
 }
 
+// What changed for senders is looked at when resolvers have it, in minutes, not in days.
+func TestExpect(t *testing.T) {
+	bubble(t, func(t *testing.T, s *review.Store) {
+		w := newWorld(names(review.Testing, 3)...)
+		run(t, w.options(s), func(r *review.Scheduler) {
+			wait(time.Hour)
+			w.count()
+			r.Expect("d1.example.com")
+			wait(4 * time.Minute)
+			if n := w.count(); n != 0 {
+				t.Errorf("%d looks at once", n)
+			}
+			wait(2 * time.Minute)
+			if n := len(w.looks["d1.example.com"]); n != 1 {
+				t.Errorf("%d looks after some minutes", n)
+			}
+			// It does not put off what somebody asks for.
+			w.count()
+			r.Touch("d2.example.com")
+			r.Expect("d2.example.com")
+			wait(3 * time.Second)
+			if n := len(w.looks["d2.example.com"]); n != 1 {
+				t.Errorf("%d looks after a touch", n)
+			}
+		})
+	})
+}
+
 // A provider with 200 domains is dead. The others are looked at as ever.
 func TestDeadOnesDelayNobody(t *testing.T) {
 	bubble(t, func(t *testing.T, s *review.Store) {
@@ -277,7 +305,12 @@ func TestDeadOnesDelayNobody(t *testing.T) {
 		run(t, w.options(s), func(r *review.Scheduler) {
 			wait(2 * time.Hour)
 			w.count()
-			wait(10 * time.Hour)
+			for range 600 {
+				wait(time.Minute)
+				if lines := r.Trouble(); len(lines) != 0 {
+					t.Fatalf("that they do not answer again says nothing of us: %q", lines)
+				}
+			}
 			late := 0
 			for i := range 200 {
 				if _, long := w.gapsIf(fmt.Sprintf("d%d.example.com", 200+i)); long > 5*time.Hour {
@@ -477,6 +510,52 @@ func TestDatabaseAway(t *testing.T) {
 			wait(2 * time.Minute)
 			if lines := r.Trouble(); len(lines) != 0 || len(w.looks) != 3 {
 				t.Errorf("trouble %q, looks %v", lines, w.looks)
+			}
+		})
+	})
+}
+
+// At a start the database fails for a moment. That the domains are not known yet closes
+// nothing, and puts nothing off.
+func TestDatabaseAwayAtStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db, err := database.Open(database.Options{File: t.TempDir() + "/reviews.db"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		s, err := review.NewStore(review.StoreOptions{DB: db, Now: time.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := newWorld(names(review.Enforcing, 3)...)
+		w.always("d0.example.com", good(lost("mx")))
+		run(t, w.options(s), func(*review.Scheduler) { wait(time.Hour) })
+		wait(10 * day)
+		w.mu.Lock()
+		w.domains = append(w.domains, review.Domain{Name: "new.example.com"})
+		w.mu.Unlock()
+		if _, err := db.Exec("CREATE TRIGGER no BEFORE INSERT ON review_domains BEGIN SELECT RAISE(ABORT, 'no'); END"); err != nil {
+			t.Fatal(err)
+		}
+		w.count()
+		run(t, w.options(s), func(r *review.Scheduler) {
+			wait(3 * time.Minute)
+			if lines := r.Trouble(); !strings.Contains(strings.Join(lines, "\n"), "domains are not put on the schedule: ") {
+				t.Errorf("trouble %q", lines)
+			}
+			if open, err := s.Open(t.Context(), review.Filter{}); err != nil || len(open) != 1 {
+				t.Errorf("%+v, %v", open, err)
+			}
+			if _, err := db.Exec("DROP TRIGGER no"); err != nil {
+				t.Fatal(err)
+			}
+			wait(3 * time.Minute)
+			if len(w.looks) != 4 {
+				t.Errorf("%v", w.looks)
+			}
+			if open, err := s.Open(t.Context(), review.Filter{}); err != nil || len(open) != 1 {
+				t.Errorf("%+v, %v", open, err)
 			}
 		})
 	})

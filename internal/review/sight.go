@@ -10,7 +10,8 @@ import (
 const (
 	// Where nearly all of the different domains that were looked at within blindOver show
 	// nothing, it is we who see nothing: blindLooks of them at least, blindShare unknown.
-	// Fewer domains than that have no say: of three, all may be down.
+	// Fewer domains than that have no say: of three, all may be down. Nor have those that
+	// showed nothing before: a dead provider's are looked at more often than the good ones.
 	blindOver  = 10 * time.Minute
 	blindLooks = 5
 	blindShare = 0.9
@@ -57,6 +58,9 @@ func (s *sight) note(at time.Time, domain string, known bool) (changed bool) {
 	}
 	if !s.since.IsZero() {
 		return s.noteBlind(known)
+	}
+	if !known && s.dark[domain] {
+		return false // it did not answer before, either: that says nothing of us
 	}
 	s.looks = append(s.looks, glance{at, domain, known})
 	s.looks = s.looks[max(0, len(s.looks)-sightLooks):]

@@ -30,6 +30,10 @@ type Store struct {
 
 	mu       sync.Mutex
 	prepared bool
+
+	// writing is held by who writes to SQLite. Its own way to wait for another one is to
+	// sleep, and to look again; that is for other processes.
+	writing sync.Mutex
 }
 
 // NewStore returns a store. It does not wait for the database.
@@ -83,7 +87,14 @@ func (s *Store) RecordAll(ctx context.Context, all []Seen) ([]Changes, error) {
 		return nil, err
 	}
 	var changes []Changes
+	defer s.lock()()
 	err := s.db.Write(ctx, func(tx *sql.Tx) (err error) {
+		if s.db.Postgres() {
+			// A plan that was made while a table was small, and kept, reads all of it later.
+			if _, err := tx.ExecContext(ctx, "SET LOCAL plan_cache_mode = force_custom_plan"); err != nil {
+				return err
+			}
+		}
 		changes, err = (&recorder{ctx, tx, s.db, s.now()}).record(all)
 		return err
 	})
@@ -91,6 +102,16 @@ func (s *Store) RecordAll(ctx context.Context, all []Seen) ([]Changes, error) {
 		return nil, fmt.Errorf("review: storing looks: %w", err)
 	}
 	return changes, nil
+}
+
+// lock waits for the other writers of this process, where that is better, and returns what
+// lets the next one in.
+func (s *Store) lock() (unlock func()) {
+	if s.db.Postgres() {
+		return func() {}
+	}
+	s.writing.Lock()
+	return s.writing.Unlock
 }
 
 // unix is how times are stored: seconds, and 0 for none.

@@ -143,6 +143,18 @@ func TestFindingsOpenPersistAndClose(t *testing.T) {
 }
 
 // One good look proves nothing; nor do two within minutes, of one cache.
+// Somebody asks again and again while an edit makes its way: that confirms nothing.
+func TestConfirmingTakesTime(t *testing.T) {
+	each(t, func(s *scene) {
+		a := lost("a.example.net")
+		s.want(s.look(0, good(a)), "+mx-not-in-policy a.example.net")
+		for at := time.Second; at < 4*time.Minute; at += 30 * time.Second {
+			s.want(s.look(at, good(a)), "")
+		}
+		s.want(s.look(4*time.Minute, good(a)), "confirmed mx-not-in-policy a.example.net")
+	})
+}
+
 func TestClosingTakesTwoLooks(t *testing.T) {
 	each(t, func(s *scene) {
 		a := lost("a.example.net")
@@ -342,7 +354,7 @@ func TestClosedOnesAreBounded(t *testing.T) {
 			s.look(time.Duration(i)*time.Hour+40*time.Minute, good())
 		}
 		all, err := s.Findings(s.Context(), "example.com", start)
-		if err != nil || len(all) > 1000 || len(all) < 900 || all[0].Subject[:3] != "h59" {
+		if err != nil || len(all) > 1000 || len(all) < 700 || all[0].Subject[:3] != "h59" {
 			s.Errorf("%d findings, %+v, %v", len(all), all[0], err)
 		}
 	})

@@ -41,9 +41,11 @@ func bounded(s string, limit int) string {
 func (p Problem) bounded() Problem {
 	p.Code, p.Subject, p.Rule = bounded(p.Code, maxName), bounded(p.Subject, maxName), bounded(p.Rule, maxName)
 	p.Text, p.Evidence, p.Fix = bounded(p.Text, maxWords), bounded(p.Evidence, maxWords), bounded(p.Fix, maxWords)
-	p.Owner = Owner(bounded(string(p.Owner), maxName))
+	p.Owner = p.Owner.bounded()
 	if p.Severity != Error {
 		p.Severity = Warning
 	}
 	return p
 }
+
+func (o Owner) bounded() Owner { return Owner(bounded(string(o), maxName)) }

@@ -19,14 +19,15 @@ const (
 
 // Stage is one thing to do when MX hosts change.
 type Stage struct {
-	Kind StageKind
-	MX   []string // what is then to be in the policy, or in DNS
+	Kind StageKind `json:"kind"`
+	MX   []string  `json:"mx"` // what is then to be in the policy, or in DNS
 
 	// NotBefore is when it may be done: senders have seen the new id by then, as they
 	// should. Certain is when even who sees no id, because its DNS is tampered with or
 	// fails, holds no policy any more that stands against it.
-	NotBefore, Certain time.Time
-	Why                string
+	NotBefore time.Time `json:"not_before"`
+	Certain   time.Time `json:"certain"`
+	Why       string    `json:"why"`
 }
 
 // PlanMX returns the safe order for changing a domain's MX hosts from oldMX to newMX, each

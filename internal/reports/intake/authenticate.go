@@ -72,7 +72,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, message []byte) (submi
 	if from == "" {
 		return "", reports.NoFrom, nil
 	}
-	if hasLongSignature(header) || hasBlanks(message) {
+	if hasLongSignature(header) || hasBlanks(message) || hasTwo(header, "Content-Type") || hasTwo(header, "Content-Transfer-Encoding") {
 		return "", reports.BadSignature, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, authenticateLimit)
@@ -89,6 +89,20 @@ func (a *Authenticator) Authenticate(ctx context.Context, message []byte) (submi
 // have colons between them.
 func hasLongSignature(header mail.Header) bool {
 	return slices.ContainsFunc(header["Dkim-Signature"], func(field string) bool { return strings.Count(field, ":") > maxSignedFields })
+}
+
+// hasTwo reports whether a field stands there twice that says how the body is to be read:
+// then a signature is for one of them, and a reader may go by another, which anybody can add
+// (RFC 6376 §8.15). Signatures allow for blanks before the colon, which make another name
+// of it here.
+func hasTwo(header mail.Header, name string) bool {
+	n := 0
+	for key, values := range header {
+		if strings.EqualFold(strings.TrimSpace(key), name) {
+			n += len(values)
+		}
+	}
+	return n > 1
 }
 
 // hasBlanks reports whether there are more blanks in a row than any report has.
