@@ -82,6 +82,9 @@ func TestMistake(t *testing.T) {
 
 // Large reports take the places of many, or a stranger would fill the disk.
 func TestFloodOfLargeOnes(t *testing.T) {
+	if raceDetector {
+		t.Skip("it is about memory and numbers, and takes minutes then")
+	}
 	s := newStore(t, database.Options{File: filepath.Join(t.TempDir(), "db")}, noon)
 	lines := strings.TrimSuffix(strings.Repeat(`"`+strings.Repeat("x", 1000)+`",`, 190), ",")
 	policy := `{"policy":{"policy-type":"sts","policy-domain":"example.com","policy-string":[` + lines + `]},"summary":{"total-successful-session-count":1,"total-failure-session-count":0}},`

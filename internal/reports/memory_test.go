@@ -39,6 +39,9 @@ func bomb(t *testing.T, domain string, i int) []byte {
 // What is small in the spool and large when it is read is in memory a few at a time:
 // hundreds fit into one batch.
 func TestBatchMemory(t *testing.T) {
+	if raceDetector {
+		t.Skip("it is about memory and numbers, and takes minutes then")
+	}
 	const most = 100 << 20
 	for _, domain := range []string{"example.com", "foreign.example"} {
 		var peak atomic.Uint64
