@@ -60,6 +60,30 @@ func (s *Sender) Raise(ctx context.Context, alerts ...Alert) error {
 	return nil
 }
 
+// Open lists the keys that begin so of the troubles that are open, sorted: who raises them
+// learns after a restart which ones it still has to close.
+func (s *Sender) Open(ctx context.Context, beginning string) (keys []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, databaseFor)
+	defer cancel()
+	if err := s.prepareTables(ctx); err != nil {
+		return nil, err
+	}
+	rows, err := s.o.DB.QueryContext(ctx, s.o.DB.SQL("SELECT name FROM alerts WHERE closed = 0 AND substr(name, 1, ?) = ?"), len(beginning), beginning)
+	if err != nil {
+		return nil, fmt.Errorf("alert: listing open ones: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var key string
+		if err := rows.Scan(&key); err != nil {
+			return nil, fmt.Errorf("alert: listing open ones: %w", err)
+		}
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys, rows.Err()
+}
+
 func (s *Sender) raise(ctx context.Context, alerts []Alert, now time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, databaseFor)
 	defer cancel()

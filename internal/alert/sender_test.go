@@ -229,6 +229,27 @@ func TestEventsAreToldOnce(t *testing.T) {
 	})
 }
 
+// Who raises alerts learns after a restart which ones are open.
+func TestOpen(t *testing.T) {
+	databasetest.Each(t, func(t *testing.T, o database.Options) {
+		d := newDesk(t, o)
+		for _, key := range []string{"rollout/b/heard", "rollout/a/heard", "rollout_x", "finding/a", "100%"} {
+			d.raise(alert.Alert{Key: key, Severity: alert.Warning, Title: key})
+		}
+		d.raise(alert.Alert{Key: "rollout/c/heard", Severity: alert.Warning})
+		d.raise(alert.Alert{Key: "rollout/c/heard", Closed: true})
+		d.restart()
+		for beginning, want := range map[string]string{
+			"rollout/": "[rollout/a/heard rollout/b/heard]", "rollout_": "[rollout_x]", "%": "[]", "nothing": "[]",
+		} {
+			keys, err := d.sender.Open(t.Context(), beginning)
+			if err != nil || fmt.Sprint(keys) != want {
+				t.Errorf("%q: %v (%v), want %s", beginning, keys, err, want)
+			}
+		}
+	})
+}
+
 func TestFlapIsNotTenAlarms(t *testing.T) {
 	d := newDesk(t, onDisk(t))
 	var all []string

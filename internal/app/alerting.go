@@ -22,7 +22,8 @@ import (
 
 // alerting tells people of what the review and the rollout find.
 type alerting struct {
-	sender *alert.Sender // nil: nobody is told
+	sender *alert.Sender                               // nil: nobody is told
+	tell   func(context.Context, ...alert.Alert) error // nil likewise
 	domain func(name string) *config.Domain
 	ledger *ledger.Ledger
 	looks  *review.Store
@@ -44,7 +45,9 @@ func newAlerting(s config.Settings, a *archive, p *publisher, domain func(string
 	}
 	if t.broken = err; err != nil {
 		p.log.Error("no alerts are sent until this is mended and the server started anew", "err", err)
+		return t
 	}
+	t.tell = t.sender.Raise
 	return t
 }
 
@@ -171,7 +174,7 @@ func (t *alerting) alertsOf(f review.Finding) []alert.Alert {
 
 // found tells of what looks changed.
 func (t *alerting) found(all []review.Changes) {
-	if t.sender == nil {
+	if t.tell == nil {
 		return
 	}
 	var alerts []alert.Alert
@@ -207,15 +210,23 @@ func (t *alerting) moved(all []review.Changes) {
 }
 
 func (t *alerting) raise(alerts []alert.Alert) {
-	if t.sender == nil || len(alerts) == 0 {
+	if t.tell == nil || len(alerts) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if err := t.sender.Raise(ctx, alerts...); err != nil {
+	if err := t.tell(ctx, alerts...); err != nil {
 		t.miss()
 		t.log.Error("somebody should have been told, and is not yet", "alerts", len(alerts), "first", alerts[0].Domain+" "+alerts[0].Code, "err", err)
 	}
+}
+
+// open lists the keys that begin so of what people were told of, and is not over.
+func (t *alerting) open(ctx context.Context, beginning string) ([]string, error) {
+	if t.sender == nil {
+		return nil, nil
+	}
+	return t.sender.Open(ctx, beginning)
 }
 
 func findingKey(f review.Finding) string {

@@ -89,7 +89,10 @@ func New(o Options) (*App, error) {
 	if a.certs, err = certs.New(co); err != nil {
 		return nil, err
 	}
-	domains := &known{table: func() *policyserve.Table { return a.server.Table() }}
+	domains := &known{
+		table: func() *policyserve.Table { return a.server.Table() },
+		waits: func(domain string) bool { return a.publisher.stager.waits(domain) },
+	}
 	var broken error
 	if wantsArchive(s) {
 		if a.archive, broken = openArchive(s, domains.has, domains.byToken, a.log, o.Now); broken != nil {
@@ -116,11 +119,11 @@ func New(o Options) (*App, error) {
 		announcer: a.announcer,
 		copying:   errand{name: "keeping a copy of the main file"},
 		further:   slices.Collect(maps.Keys(a.reporting.hosts())),
-		stager:    newStager(s.Rollout.Guard, book.Len() == 0, o.Now),
+		stager:    newStager(s.Rollout.Guard, book.Len() == 0 || len(book.Damage()) > 0, o.Now),
 		loader:    loader, ledger: book, server: a.server, certs: a.certs, log: a.log, level: level, now: o.Now,
 	}
 	a.alerting = newAlerting(s, a.archive, a.publisher, (&register{snapshot: a.publisher.shown.Load}).find, o.Now)
-	a.steward = newSteward(s, a.archive, a.publisher, a.alerting.raise, o.Now)
+	a.steward = newSteward(s, a.archive, a.publisher, a.alerting, o.Now)
 	a.reviewing = newReviewing(s, a.archive, a.publisher, a.alerting, o.Now)
 	a.publisher.told = a.reviewing.expect
 	if a.announcer != nil {

@@ -18,6 +18,10 @@ const (
 	// wrong after it stops all others.
 	watchFor = 7 * 24 * time.Hour
 
+	// mendFor is how long what went wrong in that time stops them, if nobody mends it: one
+	// domain that is given up does not hold up all others for ever.
+	mendFor = 30 * 24 * time.Hour
+
 	// stopAt is from which share of fresh steps that went bad on no other is taken, in
 	// percent; one in a small cohort is enough.
 	stopAt = 2
@@ -39,18 +43,22 @@ func (s *steward) pace(ctx context.Context) {
 	c := &cohort{now: s.now(), quota: max(1, auto*s.settings.Percent/100)}
 	steps := map[rollout.Step]int{}
 	var alarms []alert.Alert
-	err := s.judge.each(ctx, snap.Domains, func(x *judged) error {
-		steps[x.verdict.Step]++
-		alarms = append(alarms, s.alarmsOf(x)...)
-		if walksAlone(x.domain) {
-			c.see(x)
-		}
-		return nil
-	})
+	err := s.recall(ctx)
+	if err == nil {
+		err = s.judge.each(ctx, snap.Domains, func(x *judged) error {
+			steps[x.verdict.Step]++
+			alarms = append(alarms, s.alarmsOf(x)...)
+			if walksAlone(x.domain) {
+				c.see(x)
+			}
+			return nil
+		})
+	}
 	s.tell(err)
 	if err != nil {
 		return
 	}
+	alarms = append(alarms, s.left(byName(snap, s.alarmed()))...)
 	s.mu.Lock()
 	s.steps = steps
 	s.mu.Unlock()
@@ -70,7 +78,7 @@ func (s *steward) pace(ctx context.Context) {
 	for _, x := range c.next() {
 		next := x.verdict.Next
 		s.log.Info("a domain takes its next step", "domain", x.domain.Name, "from", string(x.verdict.Step), "mode", string(next.Mode), "max_age", next.MaxAge.String())
-		moved = s.stager.grant(x.domain.Name, goalOr(x, stage{next.Mode, next.MaxAge})) || moved
+		moved = s.stager.grant(x.domain.Name, x.id, goalOr(x, stage{next.Mode, next.MaxAge})) || moved
 	}
 	if moved {
 		s.look()
@@ -84,49 +92,11 @@ func walksAlone(d *config.Domain) bool {
 	return d.Plan != nil && d.Plan.Auto && d.Policy().Mode == mtasts.ModeEnforce
 }
 
-// alarmsOf are what somebody has to look at now, by evidence; and the end of what was.
-func (s *steward) alarmsOf(x *judged) []alert.Alert {
-	var list []alert.Alert
-	now := map[string]bool{}
-	for _, a := range x.verdict.Alarms {
-		if toldByReview(x.verdict, a.Code) {
-			continue
-		}
-		now[a.Code] = true
-		list = append(list, alert.Alert{
-			Key: "rollout/" + x.domain.Name + "/" + a.Code, Domain: x.domain.Name, Code: a.Code, Severity: alert.Error, Title: a.Text, Text: a.Text,
-			Urgent: x.verdict.Step == rollout.EnforceShort || x.verdict.Step == rollout.EnforceLong, Owner: x.domain.Owners.Policy,
-			Fix: "run: mtasts-server rollout " + x.domain.Name + ", and mtasts-server reports summary " + x.domain.Name,
-		})
-	}
-	for _, code := range s.told(x.domain.Name, now) {
-		list = append(list, alert.Alert{Key: "rollout/" + x.domain.Name + "/" + code, Domain: x.domain.Name, Code: code, Closed: true})
-	}
-	return list
-}
-
 // toldByReview reports whether an alarm stands for findings that the review tells of itself,
 // once a second look has confirmed them: one trouble is one message. An MX host that only
 // policies of before do not allow is none of these.
 func toldByReview(v rollout.Verdict, code string) bool {
 	return code == rollout.GateCheck || code == rollout.GateMXAllowed && slices.ContainsFunc(v.Hold, func(r rollout.Reason) bool { return r.Code == code })
-}
-
-// told notes which alarms a domain has now, and returns those that it had before.
-func (s *steward) told(domain string, now map[string]bool) (over []string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for code := range s.alarms[domain] {
-		if !now[code] {
-			over = append(over, code)
-		}
-	}
-	if len(now) == 0 {
-		delete(s.alarms, domain)
-	} else {
-		s.alarms[domain] = now
-	}
-	return over
 }
 
 // goalOr is a stage, but never one beyond what the table says.
@@ -146,12 +116,16 @@ type cohort struct {
 }
 
 func (c *cohort) see(x *judged) {
-	if stepped, ok := lastStep(x.facts); ok && c.now.Sub(stepped) < watchFor {
-		c.fresh++
-		if c.now.Sub(stepped) < 24*time.Hour {
+	if stepped, ok := lastStep(x.facts); ok {
+		age := c.now.Sub(stepped)
+		fresh := age < watchFor
+		if fresh {
+			c.fresh++
+		}
+		if age < 24*time.Hour {
 			c.today++
 		}
-		if len(x.verdict.Alarms) > 0 || failing(x.verdict) {
+		if fresh && (len(x.verdict.Alarms) > 0 || failing(x.verdict)) || age < mendFor && !x.broken.IsZero() && x.broken.Sub(stepped) < watchFor {
 			c.bad++
 			c.badOnes = append(c.badOnes, x.domain.Name)
 		}
@@ -194,7 +168,7 @@ func (c *cohort) stop() string {
 		return ""
 	}
 	names := c.badOnes[:min(5, len(c.badOnes))]
-	return fmt.Sprintf("of %d that took a step in the last %d days, %d have trouble now: %s", c.fresh, int(watchFor.Hours()/24), c.bad, strings.Join(names, ", "))
+	return fmt.Sprintf("%d that took a step have trouble since, beside %d steps in the last %d days: %s", c.bad, c.fresh, int(watchFor.Hours()/24), strings.Join(names, ", "))
 }
 
 // next are those that move on now: who waits for longest first.

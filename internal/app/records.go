@@ -190,6 +190,9 @@ type publication struct {
 // published returns what a server publishes for domain, which d configures, unless nil.
 func (v *View) published(domain string, d *config.Domain) (publication, error) {
 	e, ok := v.ledger.Lookup(domain)
+	if d != nil {
+		d = v.served(d)
+	}
 	if d != nil && !(ok && contested(v.snap, e, d)) {
 		return publication{domain: domain, state: stateCurrent, id: d.ID, body: d.Body, rua: d.TLSRPT}, nil
 	}

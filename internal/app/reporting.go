@@ -226,6 +226,7 @@ const mostLabels = 1000
 // known are the domains that reports are kept of: those that a policy is served for.
 type known struct {
 	table func() *policyserve.Table
+	waits func(domain string) bool // for DNS, before it is served; senders hold its policy all the same
 
 	mu      sync.Mutex
 	indexed *policyserve.Table // of which tokens is
@@ -234,7 +235,7 @@ type known struct {
 
 func (k *known) has(domain string) bool {
 	_, ok := k.table().Lookup(mtasts.PolicyHost(domain))
-	return ok
+	return ok || k.waits(domain)
 }
 
 // byToken returns the domain that a token stands for, "" for none. Few reports need it, so

@@ -23,11 +23,13 @@ type evidence struct {
 	open      []review.Finding
 	care      *config.Care
 	recordTTL time.Duration
+
+	reportsSince time.Time
 }
 
 // rolloutFacts puts evidence in the words of the rules.
 func (e *evidence) rolloutFacts() rollout.Facts {
-	f := rollout.Facts{HeldUntil: e.heldUntil, RecordTTL: e.recordTTL}
+	f := rollout.Facts{HeldUntil: e.heldUntil, RecordTTL: e.recordTTL, ReportsSince: e.reportsSince}
 	for _, v := range e.versions {
 		if p, err := mtasts.Parse(v.Body); err == nil {
 			f.Versions = append(f.Versions, rollout.Version{
@@ -62,6 +64,16 @@ func (e *evidence) check() rollout.Check {
 		}
 	}
 	return c
+}
+
+// broken is since when the first of the errors is there that are open; zero where none is.
+func (e *evidence) broken() (since time.Time) {
+	for _, f := range e.open {
+		if f.Severity == review.Error && f.Closed.IsZero() && (since.IsZero() || f.FirstSeen.Before(since)) {
+			since = f.FirstSeen
+		}
+	}
+	return since
 }
 
 // currentID is the id of what is served; "" for nothing.

@@ -22,16 +22,22 @@ var firstStage = stage{mtasts.ModeTesting, mtasts.MinMaxAge * time.Second}
 
 func (s stage) enforces() bool { return s.mode == mtasts.ModeEnforce }
 
+// grant lets a domain go to a stage from the policy that the evidence is on, and no other.
+type grant struct {
+	from string // its id
+	to   stage
+}
+
 // stager says which stage of a policy is served where its table says enforce: as the table
 // says, a step on the way there (rollout.auto), or testing still, as evidence lacks
 // (rollout.guard). It never serves less than what was served, unless the table says so.
 type stager struct {
 	guard config.Guard
 	now   func() time.Time
-	blank bool // the ledger had nothing at the start: it is new, or it was lost
+	blank bool // the ledger had nothing at the start, or was damaged: what it does not know may have been served all the same
 
 	mu      sync.Mutex
-	grants  map[string]stage  // what the rules allow
+	grants  map[string]grant  // what the rules allow
 	found   map[string]stage  // what DNS announces of domains that a blank ledger does not know; zero for nothing of ours
 	unknown map[string]bool   // domains that wait for that
 	guarded map[string]string // domains that lack evidence for what their table says, and what is missing
@@ -42,7 +48,7 @@ type stager struct {
 func newStager(guard config.Guard, blank bool, now func() time.Time) *stager {
 	return &stager{
 		guard: guard, now: now, blank: blank,
-		grants: map[string]stage{}, found: map[string]stage{}, unknown: map[string]bool{},
+		grants: map[string]grant{}, found: map[string]stage{}, unknown: map[string]bool{},
 		guarded: map[string]string{}, edits: map[string]bool{}, again: map[string]bool{},
 	}
 }
@@ -54,7 +60,9 @@ func (s *stager) apply(touched map[string]*config.Domain, book *ledger.Ledger) {
 	for domain, d := range touched {
 		delete(s.guarded, domain)
 		delete(s.unknown, domain)
-		if d != nil {
+		if d == nil {
+			delete(s.grants, domain)
+		} else {
 			e, published := book.Lookup(domain)
 			touched[domain] = s.stage(d, e, published)
 		}
@@ -99,21 +107,27 @@ func (s *stager) stage(d *config.Domain, e ledger.Entry, published bool) *config
 func (s *stager) have(d *config.Domain, e ledger.Entry, published bool) (have stage, known bool) {
 	if published {
 		have = stage{e.Mode, e.MaxAge}
+		delete(s.found, d.Name)
 	} else if s.blank && s.guard != config.GuardWarn || s.blank && d.Plan != nil && d.Plan.Auto {
 		if have, known = s.found[d.Name]; !known {
 			s.unknown[d.Name] = true
 			return stage{}, false
 		}
 	}
-	granted, ok := s.grants[d.Name]
-	switch {
+	switch g, ok := s.grants[d.Name]; {
 	case !ok:
-	case have.enforces() && have.maxAge >= granted.maxAge:
-		delete(s.grants, d.Name) // it was taken
+	case g.from != e.ID || !sameMX(d.Policy(), e.Body): // it was taken, or is for what is no more
+		delete(s.grants, d.Name)
 	default:
-		have = granted
+		have = g.to
 	}
 	return have, true
+}
+
+// sameMX reports whether a policy allows the same MX hosts as one that is served.
+func sameMX(p mtasts.Policy, served []byte) bool {
+	was, err := mtasts.Parse(served)
+	return err == nil && slices.Equal(slices.Sorted(slices.Values(p.MX)), slices.Sorted(slices.Values(was.MX)))
 }
 
 // along serves a policy on its way to what its table says.
@@ -140,14 +154,16 @@ func (s *stager) overridden(d *config.Domain) bool {
 	return d.Care != nil && d.Care.Override != nil && s.now().Before(d.Care.Override.Until)
 }
 
-// grant lets domain go as far as to a stage. It says whether that is news.
-func (s *stager) grant(domain string, to stage) bool {
+// grant lets domain go as far as to a stage, from the policy that has the id. It says whether
+// that is news.
+func (s *stager) grant(domain, from string, to stage) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.grants[domain] == to {
+	g := grant{from, to}
+	if s.grants[domain] == g {
 		return false
 	}
-	s.grants[domain], s.again[domain] = to, true
+	s.grants[domain], s.again[domain] = g, true
 	return true
 }
 
@@ -207,6 +223,13 @@ func (s *stager) lacking() map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.guarded)
+}
+
+// waits reports whether domain waits for DNS to say what was served of it.
+func (s *stager) waits(domain string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unknown[domain]
 }
 
 // waiting returns how many domains wait for DNS to say what was served of them.

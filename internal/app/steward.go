@@ -28,6 +28,10 @@ const (
 	// attendEvery is how often domains that wait for their evidence are looked at again.
 	attendEvery = 10 * time.Minute
 
+	// attendAgain is when what failed is tried again, as the database was gone: what is amiss
+	// is not to be told of for long after it is over.
+	attendAgain = 30 * time.Second
+
 	// paceEvery is how often the server looks which domains may take a step by itself.
 	paceEvery = time.Hour
 
@@ -45,6 +49,7 @@ type judge struct {
 	looks   *review.Store  // nil: nobody looks
 	ttl     time.Duration  // of records
 	now     func() time.Time
+	before  bool // the policy that is served: as it stood before the last edit
 }
 
 // judged is a domain with its verdict.
@@ -53,6 +58,8 @@ type judged struct {
 	facts   rollout.Facts
 	gates   rollout.Gates
 	verdict rollout.Verdict
+	id      string    // of the policy that is served
+	broken  time.Time // since when the first error is open that senders would meet; zero: none is
 }
 
 // each judges domains, in no order.
@@ -62,15 +69,20 @@ func (j *judge) each(ctx context.Context, domains []*config.Domain, f func(*judg
 	if err != nil {
 		return err
 	}
+	since, err := j.reportsSince(ctx, now)
+	if err != nil {
+		return err
+	}
 	one := func(d *config.Domain, facts *reports.Facts) error {
-		e := &evidence{versions: j.ledger.Versions(d.Name), facts: facts, open: open[d.Name], care: d.Care, recordTTL: j.ttl}
+		e := &evidence{versions: j.versions(d.Name), facts: facts, open: open[d.Name], care: d.Care, recordTTL: j.ttl}
 		if entry, ok := j.ledger.Lookup(d.Name); ok {
 			e.heldUntil = entry.HeldUntil
 		}
+		e.reportsSince = since
 		if s, ok := states[d.Name]; ok {
 			e.state = &s
 		}
-		x := &judged{domain: d, facts: e.rolloutFacts()}
+		x := &judged{domain: d, facts: e.rolloutFacts(), id: currentID(e.versions), broken: e.broken()}
 		if x.gates, err = gatesOf(d.Plan); err != nil {
 			return fmt.Errorf("rollout of %s: %w", d.Name, err)
 		}
@@ -99,6 +111,28 @@ func (j *judge) each(ctx context.Context, domains []*config.Domain, f func(*judg
 		}
 	}
 	return nil
+}
+
+// versions are the policies that were served of domain.
+func (j *judge) versions(domain string) []ledger.Version {
+	all := j.ledger.Versions(domain)
+	if n := len(all); j.before && n > 1 {
+		all = all[:n-1]
+		all[n-2].Until = time.Time{}
+	}
+	return all
+}
+
+// reportsSince is since when reports are kept; now where there are none yet.
+func (j *judge) reportsSince(ctx context.Context, now time.Time) (time.Time, error) {
+	if j.reports == nil {
+		return now, nil
+	}
+	since, err := j.reports.Since(ctx)
+	if since.IsZero() {
+		since = now
+	}
+	return since, err
 }
 
 // stream reads the sums of all domains, one after the other.
@@ -185,20 +219,22 @@ type steward struct {
 	wake     chan struct{} // has a value when there is something to attend to at once
 	asked    chan struct{} // has a value when somebody wants all to be looked at
 
-	raise func([]alert.Alert) // tells people
+	raise func([]alert.Alert)                                           // tells people
+	open  func(ctx context.Context, beginning string) ([]string, error) // of what they were told, before a restart too
 
 	mu      sync.Mutex
 	trouble []string
+	unseen  bool // the evidence could not be looked at
 	steps   map[rollout.Step]int
-	alarms  map[string]map[string]bool // by domain: what people were told of
+	alarms  map[string]map[string]bool // by domain: what people were told of; nil: not known yet
 }
 
 // newSteward returns a steward of what p publishes.
-func newSteward(settings config.Settings, a *archive, p *publisher, raise func([]alert.Alert), now func() time.Time) *steward {
+func newSteward(settings config.Settings, a *archive, p *publisher, t *alerting, now func() time.Time) *steward {
 	s := &steward{
 		judge: &judge{ledger: p.ledger, ttl: settings.DNS.TTL, now: now}, stager: p.stager, settings: settings.Rollout,
 		snapshot: p.shown.Load, look: p.look, resolver: lookup.New(settings.DNS.Resolvers, now), log: p.log, now: now,
-		wake: make(chan struct{}, 1), asked: make(chan struct{}, 1), raise: raise, alarms: map[string]map[string]bool{},
+		wake: make(chan struct{}, 1), asked: make(chan struct{}, 1), raise: t.raise, open: t.open,
 	}
 	if a != nil {
 		s.judge.reports, s.judge.looks = a.reports, a.looks
@@ -215,6 +251,10 @@ func (s *steward) run(ctx context.Context) {
 	s.attend(ctx)
 	s.pace(ctx)
 	for {
+		var again <-chan time.Time
+		if s.failed() {
+			again = time.After(attendAgain)
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -222,6 +262,9 @@ func (s *steward) run(ctx context.Context) {
 			s.attend(ctx)
 		case <-attend.C:
 			s.attend(ctx)
+		case <-again:
+			s.attend(ctx)
+			s.pace(ctx)
 		case <-s.asked:
 			s.attend(ctx)
 			s.pace(ctx)
@@ -258,12 +301,14 @@ func (s *steward) attend(ctx context.Context) {
 			}
 		default:
 			s.log.Info("the evidence for enforce is there", "domain", x.domain.Name)
-			changed = s.stager.grant(x.domain.Name, stage{mtasts.ModeEnforce, time.Duration(goal.MaxAge) * time.Second}) || changed
+			changed = s.stager.grant(x.domain.Name, x.id, stage{mtasts.ModeEnforce, time.Duration(goal.MaxAge) * time.Second}) || changed
 		}
 		return nil
 	})
 	if err == nil && s.judge.reports != nil { // else nobody collects evidence, and knows that
-		err = s.judge.each(ctx, pick(known, edits), s.warn)
+		before := *s.judge
+		before.before = true
+		err = before.each(ctx, pick(known, edits), s.warn)
 	}
 	s.tell(err)
 	if changed || s.stager.hasChanged() {
@@ -271,14 +316,10 @@ func (s *steward) attend(ctx context.Context) {
 	}
 }
 
-// warn tells of an edit to enforce that went through without its evidence.
+// warn tells of an edit to enforce that went through without its evidence. x is as it stood
+// before it.
 func (s *steward) warn(x *judged) error {
-	before := x.facts
-	if n := len(before.Versions); n > 1 { // as it stood before the edit
-		before.Versions = slices.Clone(before.Versions[:n-1])
-		before.Versions[n-2].Until = time.Time{}
-	}
-	if v := x.gates.Judge(before, s.now()); !v.Ready && v.Step == rollout.Testing {
+	if v := x.verdict; !v.Ready && v.Step == rollout.Testing {
 		s.log.Warn("a policy enforces without its evidence", "domain", x.domain.Name, "missing", lacking(v))
 	}
 	return nil
@@ -287,10 +328,16 @@ func (s *steward) warn(x *judged) error {
 func (s *steward) tell(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.trouble = nil
+	s.trouble, s.unseen = nil, err != nil
 	if err != nil && !errors.Is(err, context.Canceled) {
 		s.trouble = append(s.trouble, "the evidence for the next steps of the rollout cannot be looked at; all policies stay as they are: "+err.Error())
 	}
+}
+
+func (s *steward) failed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unseen
 }
 
 var (
@@ -404,9 +451,10 @@ func (s *steward) announced(ctx context.Context, d *config.Domain) (stage, error
 	}
 	policy := d.Policy()
 	gates, _ := gatesOf(d.Plan)
-	stages := []stage{{policy.Mode, time.Duration(policy.MaxAge) * time.Second}, firstStage}
+	age := time.Duration(policy.MaxAge) * time.Second
+	stages := []stage{{policy.Mode, age}, firstStage, {mtasts.ModeTesting, age}}
 	for _, r := range gates.Ladder {
-		stages = append(stages, stage{mtasts.ModeEnforce, r.MaxAge})
+		stages = append(stages, stage{mtasts.ModeEnforce, r.MaxAge}, stage{mtasts.ModeTesting, r.MaxAge})
 	}
 	for _, x := range stages {
 		if variant(d, policy, x).ID == record.ID {
@@ -414,5 +462,5 @@ func (s *steward) announced(ctx context.Context, d *config.Domain) (stage, error
 		}
 	}
 	// Another policy was announced, and nobody knows how strict it was.
-	return stage{policy.Mode, time.Duration(policy.MaxAge) * time.Second}, nil
+	return stage{policy.Mode, age}, nil
 }

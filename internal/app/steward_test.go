@@ -35,9 +35,9 @@ func TestOneTroubleIsOneMessage(t *testing.T) {
 			Check: rollout.Check{At: now.Add(-time.Hour), Findings: []string{"mx-not-in-policy"}}, TLSRPTSince: now.Add(-20 * day),
 			Days: []rollout.Day{{Date: now.Add(-2 * day), Authenticated: rollout.Evidence{Successful: 1}}},
 		}
-		s := &steward{alarms: map[string]map[string]bool{}}
+		s := &steward{alarms: map[string]map[string]bool{}, now: func() time.Time { return now }}
 		var codes []string
-		for _, a := range s.alarmsOf(&judged{domain: &config.Domain{Name: "a.example", Circumstances: &config.Circumstances{}}, facts: facts, verdict: rollout.Default().Judge(facts, now)}) {
+		for _, a := range s.alarmsOf(&judged{domain: &config.Domain{Name: "a.example", Circumstances: &config.Circumstances{}}, facts: facts, gates: rollout.Default(), verdict: rollout.Default().Judge(facts, now)}) {
 			codes = append(codes, a.Code)
 		}
 		if got := strings.Join(codes, " "); got != c.codes {

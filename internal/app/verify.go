@@ -23,6 +23,7 @@ func (v *View) Wants() map[string]Wanted {
 	}
 	wants := make(map[string]Wanted, len(v.snap.Domains))
 	for _, d := range v.snap.Domains {
+		d = v.served(d)
 		if e, ok := v.ledger.Lookup(d.Name); ok && contested(v.snap, e, d) {
 			continue // the server does not publish it either
 		}

@@ -15,6 +15,7 @@ import (
 type View struct {
 	snap   *config.Snapshot
 	ledger *ledger.Ledger
+	stages *stager
 }
 
 // OpenView reads both. Where the ledger cannot be read it calls warn, and the view
@@ -29,7 +30,16 @@ func OpenView(file string, warn func(error)) (*View, error) {
 	if v.ledger, err = ledger.Visit(ledgerDir(snap.Settings)); err != nil {
 		warn(fmt.Errorf("what was published before cannot be read: %w", err))
 	}
+	v.stages = newStager(snap.Settings.Rollout.Guard, false, time.Now)
 	return v, nil
+}
+
+// served is d as a server publishes it: in the stage that it has reached, by the ledger.
+func (v *View) served(d *config.Domain) *config.Domain {
+	e, published := v.ledger.Lookup(d.Name)
+	v.stages.mu.Lock()
+	defer v.stages.mu.Unlock()
+	return v.stages.stage(d, e, published)
 }
 
 // ConfigError is a configuration that nothing can be done with.
@@ -79,10 +89,14 @@ func (v *View) Policy(domain string) (*PolicyView, error) {
 		if d.Name != domain {
 			continue
 		}
-		if e, ok := v.ledger.Lookup(domain); ok && contested(v.snap, e, d) {
+		s := v.served(d)
+		if e, ok := v.ledger.Lookup(domain); ok && contested(v.snap, e, s) {
 			break // the server does not publish it either
 		}
-		p.Policy, p.ID, p.AliasOf, p.Profile = string(d.Body), d.ID, d.AliasOf, d.Profile
+		p.Policy, p.ID, p.AliasOf, p.Profile = string(s.Body), s.ID, d.AliasOf, d.Profile
+		if s != d {
+			p.Why = append(p.Why, [2]string{"stage", onTheWay(d, s)})
+		}
 		for _, field := range []string{"mode", "mx", "max_age", "tlsrpt"} {
 			p.Why = append(p.Why, [2]string{field, v.snap.Explain(d, field)})
 		}
@@ -102,6 +116,16 @@ func (v *View) Policy(domain string) (*PolicyView, error) {
 	}
 	p.addRecords(nil)
 	return p, nil
+}
+
+// onTheWay says why a domain is not served as its table says.
+func onTheWay(table, served *config.Domain) string {
+	goal, is := table.Policy(), served.Policy()
+	by := "rollout.guard: enforce lacks its evidence"
+	if table.Plan != nil && table.Plan.Auto {
+		by = "rollout.auto: the server takes the steps by itself"
+	}
+	return fmt.Sprintf("%s, max_age %d, on the way to %s, max_age %d (%s; run: mtasts-server rollout %s)", is.Mode, is.MaxAge, goal.Mode, goal.MaxAge, by, table.Name)
 }
 
 func nextStep(snap *config.Snapshot, domain string) string {

@@ -35,7 +35,7 @@ func TestReportsKill(t *testing.T) {
 		senders := e.senders(t, p, 1)
 		ctx, cancel := context.WithCancel(t.Context())
 		posting := posters.run(ctx, p, 6)
-		time.Sleep(rand.N(300 * time.Millisecond))
+		posters.awaitTaken(t, 20*(round+1))
 		moments[round%len(moments)]()
 		senders.expectEnd()
 		p.kill()
@@ -122,6 +122,25 @@ func (x *posters) post(ctx context.Context, c *http.Client, id string) {
 	x.sent[id].taken = x.sent[id].taken || err == nil && status/100 == 2
 }
 
+// awaitTaken waits until n reports were taken in all: a slow machine has as many as another.
+func (x *posters) awaitTaken(t *testing.T, n int) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%d reports are taken", n), func() error {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		taken := 0
+		for _, r := range x.sent {
+			if r.taken {
+				taken++
+			}
+		}
+		if taken < n {
+			return fmt.Errorf("%d are", taken)
+		}
+		return nil
+	})
+}
+
 // check compares what is stored with what was sent.
 func (x *posters) check(t *testing.T, s *site) {
 	t.Helper()
@@ -155,9 +174,6 @@ func (x *posters) check(t *testing.T, s *site) {
 	}
 	if got := s.sums(slices.Clone(x.e.files[0].domains)...); got != want {
 		t.Errorf("the sums are %+v, want %+v", got, want)
-	}
-	if taken < 100 {
-		t.Errorf("%d reports tell nothing", taken)
 	}
 	t.Logf("%d posts of %d reports; %d were taken, %d are stored", x.posts, len(x.order), taken, len(stored))
 }

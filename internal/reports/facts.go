@@ -48,6 +48,22 @@ const (
 	failureOrder   = "day, submitter, authenticated, policy_type, result_type, mx"
 )
 
+// Since is when the first report came that is kept still; zero where there is none. Before
+// that nobody can tell whether senders were silent: the database is new, or was lost.
+func (s *Store) Since(ctx context.Context) (time.Time, error) {
+	if err := s.Prepare(ctx); err != nil {
+		return time.Time{}, err
+	}
+	var at int64
+	switch err := s.db.QueryRowContext(ctx, "SELECT received FROM reports ORDER BY id LIMIT 1").Scan(&at); {
+	case errors.Is(err, sql.ErrNoRows):
+		return time.Time{}, nil
+	case err != nil:
+		return time.Time{}, fmt.Errorf("reports: %w", err)
+	}
+	return time.Unix(at, 0).UTC(), nil
+}
+
 // EachFacts calls f with the sums of each domain that has any, of the days from first to
 // last, in the order of domains. It holds one domain's in memory at a time, and no
 // transaction while f runs.

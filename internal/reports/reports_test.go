@@ -146,6 +146,22 @@ func TestPut(t *testing.T) {
 }
 
 // One batch may have the same report twice, and one that is known.
+// Since is when the first report came, and not of which day it is.
+func TestSince(t *testing.T) {
+	each(t, func(t *testing.T, s *reports.Store) {
+		if at, err := s.Since(t.Context()); err != nil || !at.IsZero() {
+			t.Errorf("of none: %s, %v", at, err)
+		}
+		fates(t, s, arrival(report("example.com", "id-1", 5, 10, 0)))
+		later := arrival(report("example.com", "id-2", 6, 10, 0))
+		later.Received = today.Add(time.Hour)
+		fates(t, s, later)
+		if at, err := s.Since(t.Context()); err != nil || !at.Equal(today.Truncate(time.Second)) {
+			t.Errorf("%s, %v; want %s", at, err, today)
+		}
+	})
+}
+
 func TestPutInOneBatch(t *testing.T) {
 	each(t, func(t *testing.T, s *reports.Store) {
 		a, b := report("example.com", "a", 1, 1, 0), report("example.com", "b", 1, 1, 0)

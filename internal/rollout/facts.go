@@ -20,6 +20,10 @@ type Facts struct {
 	// one without reports.
 	Days []Day
 
+	// ReportsSince is since when reports are kept: who is silent since before is not told of.
+	// Zero is for as long as it takes.
+	ReportsSince time.Time
+
 	// Resolved are failures that somebody says are understood and mended.
 	Resolved []Resolution
 

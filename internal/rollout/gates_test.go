@@ -326,6 +326,47 @@ func TestDriftFromAnOldPolicy(t *testing.T) {
 	}
 }
 
+// Who follows ids has forgotten the policy of yesterday by the day that plan-mx names.
+func TestFollowed(t *testing.T) {
+	old := served(mtasts.ModeEnforce, 7*day)
+	old.Until = after(20)
+	now := served(mtasts.ModeEnforce, 7*day)
+	now.MX, now.From = append(now.MX, "mx.example.com"), after(20)
+	for at, want := range map[float64]bool{20.5: false, 21: false, 21.05: true} {
+		f := clean(now, after(at))
+		f.Versions = []rollout.Version{old, now}
+		f.MX = []rollout.MXSet{{Since: after(20), Hosts: []string{"mx.example.com"}}}
+		if got := rollout.Default().Followed(f, after(at)); got != want {
+			t.Errorf("after %v days: %t", at, got)
+		}
+		if v := rollout.Default().Judge(f, after(at)); !slices.Contains(codes(v.Alarms), rollout.GateMXAllowed) {
+			t.Errorf("after %v days nobody is told: %+v", at, v.Alarms)
+		}
+	}
+	f := clean(now, after(40))
+	f.MX = []rollout.MXSet{{Since: after(20), Hosts: []string{"mx.elsewhere.example"}}}
+	if rollout.Default().Followed(f, after(40)) {
+		t.Error("what the policy of now does not allow is no matter of time")
+	}
+}
+
+// Silence counts from when reports are kept: before that nobody could have heard.
+func TestSilenceBeforeReportsAreKept(t *testing.T) {
+	for since, want := range map[float64]bool{33.5: false, 33: true, 0: true} {
+		f := clean(served(mtasts.ModeEnforce, 30*day), after(40))
+		f.Days, f.ReportsSince = nil, after(since)
+		v := rollout.Default().Judge(f, after(40))
+		if got := slices.Contains(codes(v.Alarms), rollout.GateHeard); got != want {
+			t.Errorf("reports are kept since day %v: alarms %+v", since, v.Alarms)
+		}
+	}
+	f := clean(served(mtasts.ModeTesting, day), after(40))
+	f.Days, f.ReportsSince = nil, after(39)
+	if v := rollout.Default().Judge(f, after(40)); v.Ready {
+		t.Error("silence opens a gate")
+	}
+}
+
 func TestStrangersWordsAreBounded(t *testing.T) {
 	f := clean(served(mtasts.ModeTesting, day), after(17))
 	f.Check = rollout.Check{At: after(17), Findings: []string{"<script>", "a\nb"}}

@@ -12,7 +12,7 @@ func (g *Gates) reasons(p *period, gates []Gate, now time.Time) (hold, alarms []
 	enforced := p.v.Mode == mtasts.ModeEnforce
 	for _, gate := range gates {
 		switch {
-		case gate.Name == GateHeard && now.Sub(later(p.lastHeard().Add(day), p.since)) < g.Silence:
+		case gate.Name == GateHeard && now.Sub(later(later(p.lastHeard().Add(day), p.since), p.f.ReportsSince)) < g.Silence:
 			continue // the first reports have yet to come
 		case gate.Name == GateTLSRPT && !gate.EarliestAt.IsZero():
 			continue
@@ -28,6 +28,12 @@ func (g *Gates) reasons(p *period, gates []Gate, now time.Time) (hold, alarms []
 		}
 	}
 	return hold, append(alarms, p.f.drift(now)...)
+}
+
+// Followed reports whether senders that follow ids hold no policy any more that stands
+// against the MX hosts of now. Those that see no id may still.
+func (g Gates) Followed(f Facts, now time.Time) bool {
+	return len(f.MX) == 0 || !now.Before(f.allowedSince(f.MX[len(f.MX)-1].Hosts, now).Add(f.RecordTTL+g.Refresh))
 }
 
 // alarming are the gates that alarm where they do not pass under enforce.

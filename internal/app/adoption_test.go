@@ -1,0 +1,91 @@
+package app
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"mtasts-server/mtasts"
+)
+
+// The ledger is lost: what DNS announces says how strict the policy was.
+func TestAdoption(t *testing.T) {
+	for _, c := range []struct {
+		dns        string
+		age        string // announced, with the mode
+		mx         string
+		auto, hand string // is served then, with a table that says enforce and 30d
+	}{
+		{"enforce", "30d", "", "enforce 30d", "enforce 30d"},
+		{"enforce", "7d", "", "enforce 1w", "enforce 30d"}, // who enforces is not guarded
+		{"enforce", "1d", "", "enforce 1d", "enforce 30d"},
+		{"testing", "1d", "", "testing 1d", "testing 1d"},
+		{"testing", "30d", "", "testing 30d", "testing 30d"}, // only the mode was edited
+		{"testing", "7d", "", "testing 1w", "testing 1w"},
+		{"testing", "1d", "mx.other.example", "enforce 30d", "enforce 30d"}, // nobody knows how strict it was
+		{"nothing", "", "", "testing 1d", "testing 1d"},
+		{"dead", "", "", "", ""},
+	} {
+		t.Run(c.dns+" "+c.age+" "+c.mx, func(t *testing.T) {
+			y := newHousehold(t, "refuse")
+			auto, hand, testing := y.move("auto.example", "enforce", "30d", true), y.move("hand.example", "enforce", "30d", false), y.move("testing.example", "testing", "1d", true)
+			for _, r := range y.residents {
+				if c.age == "" {
+					continue
+				}
+				age, err := time.ParseDuration(strings.ReplaceAll(c.age, "d", "") + "h")
+				y.check(err)
+				mx := mtasts.MXPattern(r.mx[0])
+				if c.mx != "" {
+					mx = mtasts.MXPattern(c.mx)
+				}
+				p := mtasts.Policy{Mode: mtasts.Mode(c.dns), MaxAge: int((24 * age).Seconds()), MX: []mtasts.MXPattern{mx}}
+				y.records[r.name] = mtasts.ID(p.Body())
+			}
+			y.dead = c.dns == "dead"
+			y.save()
+			y.want(auto, "before DNS was asked", "")
+			y.want(hand, "before DNS was asked", "")
+			y.want(testing, "before DNS was asked", "testing 1d")
+			if known := y.app.publisher.stager.waits; !known(auto.name) || known(testing.name) {
+				t.Error("reports on what waits for DNS are not taken")
+			}
+			y.app.steward.attend(t.Context())
+			y.want(auto, "then", c.auto)
+			y.want(hand, "then", c.hand)
+			y.want(testing, "then", "testing 1d")
+			if !y.dead {
+				return
+			}
+			y.dead = false // as nothing is announced, they begin in testing
+			y.clock = y.clock.Add(time.Hour)
+			y.app.steward.attend(t.Context())
+			y.want(auto, "once DNS answers", "testing 1d")
+		})
+	}
+}
+
+// A journal with a damaged line may have lost what was served of a domain: it is no reason to
+// serve less.
+func TestAdoptionAfterDamage(t *testing.T) {
+	y := newHousehold(t, "refuse")
+	a := y.move("a.example", "enforce", "30d", false)
+	a.extra = overrideUntil("2027-01-02")
+	y.save()
+	b := y.move("b.example", "testing", "1d", false)
+	y.save()
+	y.want(a, "at first", "enforce 30d")
+	y.records[a.name] = mtasts.ID(a.now().body)
+	text, err := os.ReadFile("state/ledger/journal")
+	y.check(err)
+	y.check(os.WriteFile("state/ledger/journal", []byte(strings.Replace(string(text), "a.example", "x.example", 1)), 0o600))
+	y.clock = y.clock.Add(10 * day)
+	y.restart()
+	if y.app.publisher.ledger.Len() != 1 || len(y.app.publisher.ledger.Damage()) != 1 {
+		t.Fatalf("the journal is not damaged as it should be: %v", y.app.publisher.ledger.Damage())
+	}
+	y.want(b, "with a damaged journal", "testing 1d")
+	y.app.steward.attend(t.Context())
+	y.want(a, "with a damaged journal", "enforce 30d")
+}
