@@ -358,9 +358,16 @@ func (r *reviewing) collectors() []prometheus.Collector {
 	return []prometheus.Collector{r.scheduler}
 }
 
+// checkWithin is how often a domain is looked at, at least, whose next step waits for it.
+const checkWithin = 20 * time.Hour
+
 // newScheduler has domains looked at again and again.
 func newScheduler(s config.Review, l *looker, store *review.Store, changed func([]review.Changes), log *slog.Logger, now func() time.Time) (*review.Scheduler, error) {
+	pace := review.DefaultPace()
+	// The rules want a look that is not older than a day (rollout.Gates.CheckAge), and the
+	// schedule adds up to a fifth.
+	pace.Testing, pace.TestingStable = checkWithin, checkWithin
 	return review.New(review.Options{
-		Store: store, Look: l.look, Domains: l.all, Now: now, Log: log, Changed: changed, Codes: codes(), Parallel: s.Parallel, Rate: float64(s.Rate),
+		Pace: pace, Store: store, Look: l.look, Domains: l.all, Now: now, Log: log, Changed: changed, Codes: codes(), Parallel: s.Parallel, Rate: float64(s.Rate),
 	})
 }
