@@ -150,6 +150,9 @@ func names(risk review.Risk, n int) []review.Domain {
 }
 
 func TestPace(t *testing.T) {
+	if raceDetector {
+		t.Skip("weeks of a schedule take minutes then; other tests look for races")
+	}
 	bubble(t, func(t *testing.T, s *review.Store) {
 		w := newWorld(
 			review.Domain{Name: "enforcing", Risk: review.Enforcing}, review.Domain{Name: "testing", Risk: review.Testing}, review.Domain{Name: "quiet", Risk: review.Quiet},
@@ -191,6 +194,9 @@ func TestPace(t *testing.T) {
 // 3,000 new domains are spread out, and what is found meanwhile has its turn at once. A
 // restart knows all that.
 func TestSpreadAndRestart(t *testing.T) {
+	if raceDetector {
+		t.Skip("weeks of a schedule take minutes then; other tests look for races")
+	}
 	bubble(t, func(t *testing.T, s *review.Store) {
 		w := newWorld(names(review.Testing, 3000)...)
 		w.always("d7.example.com", good(lost("mx")))
@@ -297,6 +303,9 @@ func TestExpect(t *testing.T) {
 
 // A provider with 200 domains is dead. The others are looked at as ever.
 func TestDeadOnesDelayNobody(t *testing.T) {
+	if raceDetector {
+		t.Skip("weeks of a schedule take minutes then; other tests look for races")
+	}
 	bubble(t, func(t *testing.T, s *review.Store) {
 		w := newWorld(names(review.Enforcing, 400)...)
 		for i := range 200 {
@@ -347,6 +356,9 @@ func (w *world) gapsIf(domain string) (looks int, longest time.Duration) {
 // Our own DNS dies for half a day: no finding opens or closes, one line says so, and
 // there is hardly a look. Then everything goes on.
 func TestOutageOfOurs(t *testing.T) {
+	if raceDetector {
+		t.Skip("weeks of a schedule take minutes then; other tests look for races")
+	}
 	bubble(t, func(t *testing.T, s *review.Store) {
 		w := newWorld(names(review.Enforcing, 1000)...)
 		w.always("d1.example.com", good(lost("mx")))

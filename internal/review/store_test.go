@@ -343,6 +343,9 @@ func TestBounds(t *testing.T) {
 
 // Who names other hosts each day fills nothing.
 func TestClosedOnesAreBounded(t *testing.T) {
+	if raceDetector {
+		t.Skip("weeks of a schedule take minutes then; other tests look for races")
+	}
 	each(t, func(s *scene) {
 		for i := range 60 {
 			var many []review.Problem
