@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
 	_ "modernc.org/sqlite"             // the driver "sqlite"
 )
@@ -152,6 +153,28 @@ func (db *DB) replaced() error {
 	}
 	return nil
 }
+
+// again is how often changes are tried that others got in the way of.
+const again = 5
+
+// WriteAgain is Write for changes that others may make at the same time: where the database
+// finds that two wait for each other, it gives one up, and that one is tried again. So f may
+// be called several times, and must not remember anything of a call before.
+func (db *DB) WriteAgain(ctx context.Context, f func(*sql.Tx) error) error {
+	for n := 1; ; n++ {
+		err := db.Write(ctx, f)
+		var refused *pgconn.PgError
+		if n == again || !errors.As(err, &refused) || refused.Code != deadlockDetected && refused.Code != serializationFailure {
+			return err
+		}
+	}
+}
+
+// PostgreSQL's words for it: deadlock_detected and serialization_failure.
+const (
+	deadlockDetected     = "40P01"
+	serializationFailure = "40001"
+)
 
 // Size returns how many bytes the database takes on disk.
 func (db *DB) Size(ctx context.Context) (int64, error) {

@@ -113,6 +113,13 @@ func (w *world) options(s *review.Store) review.Options {
 	}
 }
 
+// changed returns what looks have changed so far.
+func (w *world) changed() []review.Changes {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.changes)
+}
+
 // run has a scheduler work while f runs, in a bubble where time is only waited for.
 func run(t *testing.T, o review.Options, f func(*review.Scheduler)) {
 	t.Helper()
@@ -364,7 +371,7 @@ func TestOutageOfOurs(t *testing.T) {
 		w.always("d1.example.com", good(lost("mx")))
 		run(t, w.options(s), func(r *review.Scheduler) {
 			wait(6 * time.Hour)
-			before := len(w.changes)
+			before := len(w.changed())
 			w.count()
 			alone := w.is["d1.example.com"]
 			w.set("d1.example.com", nil)
@@ -379,8 +386,8 @@ func TestOutageOfOurs(t *testing.T) {
 			if n := w.count(); n > 12*120+1 {
 				t.Errorf("%d looks while blind", n)
 			}
-			if len(w.changes) != before {
-				t.Errorf("the outage changed findings: %s", describe(w.changes[before]))
+			if len(w.changed()) != before {
+				t.Errorf("the outage changed findings: %s", describe(w.changed()[before]))
 			}
 			if lines := r.Trouble(); len(lines) != 1 {
 				t.Errorf("trouble %q", lines)
@@ -396,7 +403,7 @@ func TestOutageOfOurs(t *testing.T) {
 				t.Errorf("%d domains were looked at after the outage", n)
 			}
 			open, err := s.Open(t.Context(), review.Filter{})
-			if err != nil || len(open) != 1 || len(w.changes) != before {
+			if err != nil || len(open) != 1 || len(w.changed()) != before {
 				t.Errorf("%+v, %v", open, err)
 			}
 		})
@@ -410,12 +417,12 @@ func TestFewDomainsUnknown(t *testing.T) {
 		w.always("", review.Look{Problems: []review.Problem{problem("record-unknown", "x", review.Error)}})
 		run(t, w.options(s), func(*review.Scheduler) {
 			wait(55 * time.Minute)
-			if len(w.changes) != 0 {
-				t.Errorf("%s", describe(w.changes[0]))
+			if len(w.changed()) != 0 {
+				t.Errorf("%s", describe(w.changed()[0]))
 			}
 			wait(day)
 			opened := 0
-			for _, c := range w.changes {
+			for _, c := range w.changed() {
 				opened += len(c.Opened)
 			}
 			if opened != 3 {

@@ -88,7 +88,7 @@ func (s *Store) RecordAll(ctx context.Context, all []Seen) ([]Changes, error) {
 	}
 	var changes []Changes
 	defer s.lock()()
-	err := s.db.Write(ctx, func(tx *sql.Tx) (err error) {
+	err := s.db.WriteAgain(ctx, func(tx *sql.Tx) (err error) {
 		if s.db.Postgres() {
 			// A plan that was made while a table was small, and kept, reads all of it later.
 			if _, err := tx.ExecContext(ctx, "SET LOCAL plan_cache_mode = force_custom_plan"); err != nil {
