@@ -189,3 +189,39 @@ func TestBadURL(t *testing.T) {
 		}
 	}
 }
+
+// Two that wait for each other both get through.
+func TestWriteAgain(t *testing.T) {
+	databasetest.Each(t, func(t *testing.T, o database.Options) {
+		db := open(t, o)
+		if err := db.Migrate(t.Context(), "things", steps); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.Exec("INSERT INTO sums (name, n) VALUES ('a', 0), ('b', 0)"); err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for _, order := range [][2]string{{"a", "b"}, {"b", "a"}} {
+			wg.Go(func() {
+				for range 50 {
+					err := db.WriteAgain(t.Context(), func(tx *sql.Tx) error {
+						for _, name := range order {
+							if _, err := tx.Exec(db.SQL("UPDATE sums SET n = n + 1 WHERE name = ?"), name); err != nil {
+								return err
+							}
+						}
+						return nil
+					})
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		var a, b int
+		if err := db.QueryRow("SELECT min(n), max(n) FROM sums").Scan(&a, &b); err != nil || a != 100 || b != 100 {
+			t.Errorf("%d, %d, %v", a, b, err)
+		}
+	})
+}
