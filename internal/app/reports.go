@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -122,16 +121,13 @@ func (r *Reports) Import(ctx context.Context, files *intake.Files, told func(Imp
 }
 
 // authenticate finds out who sent a mail that is imported. A key that nobody answers for
-// now counts as none: what is old has no key in DNS any more as a rule. A mail that comes
-// by standard input is fresh, and its mail server keeps it for another try.
+// now counts as none: what is old has no key in DNS any more as a rule.
 func authenticate(ctx context.Context, by *intake.Authenticator, a *reports.Arrival) error {
 	var err error
 	a.Submitter, a.Unauthenticated, err = by.Authenticate(ctx, a.Data)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return ctx.Err()
-	case err != nil && a.Source == intake.StandardInput:
-		return fmt.Errorf("finding out who sent the report: %w", err)
 	case err != nil:
 		a.Submitter, a.Unauthenticated = "", reports.NoKey
 	}

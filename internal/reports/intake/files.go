@@ -17,9 +17,6 @@ import (
 // maxSource bounds what is kept of a path: it is for people, and its end says most.
 const maxSource = 400
 
-// StandardInput is the Source of what comes by standard input.
-const StandardInput = "standard input"
-
 // FilesOptions say what a Files reads.
 type FilesOptions struct {
 	// Paths are files, directories, and "-" for standard input; none means "-".

@@ -50,7 +50,7 @@ func (f *Files) places(ctx context.Context) iter.Seq2[place, error] {
 // placesAt is what there is at one path that was given. That one may be a link, or a pipe.
 func (f *Files) placesAt(ctx context.Context, path string, yield func(place, error) bool) bool {
 	if path == "-" {
-		return yield(place{path: StandardInput, size: -1, open: func() (io.ReadCloser, error) { return io.NopCloser(f.o.Stdin), nil }}, nil)
+		return yield(place{path: "standard input", size: -1, open: func() (io.ReadCloser, error) { return io.NopCloser(f.o.Stdin), nil }}, nil)
 	}
 	info, err := os.Stat(path)
 	if err != nil {
