@@ -29,7 +29,7 @@ var floors = map[string][]string{
 	"internal/review":      {"mtasts", "tlsrpt", "internal/database"},
 	"internal/rollout":     {"mtasts", "tlsrpt"},
 
-	"internal/reports/intake":         {"tlsrpt", "internal/reports", "internal/lookup"}, // a side room of reports
+	"internal/reports/intake":         {"mtasts", "tlsrpt", "internal/reports", "internal/lookup"}, // a side room of reports
 	"internal/database/databasetest":  {"internal/database"},
 	"internal/lookup/lookuptest":      nil,
 	"internal/sendercheck/sendertest": nil,

@@ -4,8 +4,6 @@ import (
 	"hash/maphash"
 	"sync"
 	"time"
-
-	"golang.org/x/net/publicsuffix"
 )
 
 const (
@@ -66,13 +64,4 @@ func (f *flood) giveBack(domain, submitter string, n int) {
 	defer f.mu.Unlock()
 	cell := &f.cells[maphash.String(f.seed, domain+" "+submitter)%floodCells]
 	*cell -= uint16(min(int(*cell), n)) // a day may have begun meanwhile
-}
-
-// organization is whom reports of submitter are counted for: who has a domain has any number
-// below it, and can sign for each.
-func organization(submitter string) string {
-	if org, err := publicsuffix.EffectiveTLDPlusOne(submitter); err == nil {
-		return org
-	}
-	return submitter
 }

@@ -259,7 +259,7 @@ func (s *Store) refuse(p *part) Reason {
 	case p.arrival.Channel == File:
 		return "" // somebody's own
 	}
-	n := s.flood.count(p.domain, organization(p.arrival.Submitter), p.places, now)
+	n := s.flood.count(p.domain, mtasts.OrganizationalDomain(p.arrival.Submitter), p.places, now)
 	if n > aDay {
 		return Flood
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"mtasts-server/internal/database"
+	"mtasts-server/mtasts"
 )
 
 //go:embed steps/*.sql
@@ -196,7 +197,7 @@ func (s *Store) uncount(all []sifted, fresh map[*part]int64) {
 	for _, x := range all {
 		for _, p := range x.parts {
 			if _, isNew := fresh[p]; !isNew && p.arrival.Channel != File {
-				s.flood.giveBack(p.domain, organization(p.arrival.Submitter), p.places)
+				s.flood.giveBack(p.domain, mtasts.OrganizationalDomain(p.arrival.Submitter), p.places)
 			}
 		}
 	}

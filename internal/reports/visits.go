@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"mtasts-server/mtasts"
 	"mtasts-server/tlsrpt"
 )
 
@@ -85,7 +86,7 @@ func (g *genuine) has(day time.Time, name string) bool {
 func (g *genuine) org(name string) string {
 	org, known := g.orgs[name]
 	if !known {
-		org = organization(name)
+		org = mtasts.OrganizationalDomain(name)
 		g.orgs[name] = org
 	}
 	return org

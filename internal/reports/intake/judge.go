@@ -6,9 +6,9 @@ import (
 	"strings"
 
 	"github.com/emersion/go-msgauth/dkim"
-	"golang.org/x/net/publicsuffix"
 
 	"mtasts-server/internal/reports"
+	"mtasts-server/mtasts"
 )
 
 // telling are the reasons to know nobody, the most telling last: where a mail has several
@@ -74,11 +74,6 @@ var reasonsByError = []struct {
 
 // aligned reports whether two domains have the same organizational domain. What stands
 // on the public suffix list is many people's, and aligned with itself alone.
-func aligned(a, b string) bool { return a == b || organization(a) == organization(b) }
-
-func organization(domain string) string {
-	if org, err := publicsuffix.EffectiveTLDPlusOne(domain); err == nil {
-		return org
-	}
-	return domain
+func aligned(a, b string) bool {
+	return a == b || mtasts.OrganizationalDomain(a) == mtasts.OrganizationalDomain(b)
 }
