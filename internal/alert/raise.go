@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"mtasts-server/internal/database"
 )
 
 const (
@@ -68,20 +70,15 @@ func (s *Sender) Open(ctx context.Context, beginning string) (keys []string, err
 	if err := s.prepareTables(ctx); err != nil {
 		return nil, err
 	}
-	rows, err := s.o.DB.QueryContext(ctx, s.o.DB.SQL("SELECT name FROM alerts WHERE closed = 0 AND substr(name, 1, ?) = ?"), len(beginning), beginning)
+	keys, err = database.List(ctx, s.o.DB, s.o.DB, func(rows *sql.Rows) (key string, err error) {
+		err = rows.Scan(&key)
+		return key, err
+	}, "SELECT name FROM alerts WHERE closed = 0 AND substr(name, 1, ?) = ?", len(beginning), beginning)
 	if err != nil {
 		return nil, fmt.Errorf("alert: listing open ones: %w", err)
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var key string
-		if err := rows.Scan(&key); err != nil {
-			return nil, fmt.Errorf("alert: listing open ones: %w", err)
-		}
-		keys = append(keys, key)
-	}
 	slices.Sort(keys)
-	return keys, rows.Err()
+	return keys, nil
 }
 
 func (s *Sender) raise(ctx context.Context, alerts []Alert, now time.Time) error {

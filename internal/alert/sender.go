@@ -6,7 +6,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"sync"
 	"time"
@@ -47,9 +46,6 @@ type Sender struct {
 	channels []*channel
 	metrics  *metrics
 	wake     chan struct{} // the planner
-
-	prepare  sync.Mutex
-	prepared bool
 
 	database health // as the planner and each channel find it
 }
@@ -141,20 +137,7 @@ func (s *Sender) write(ctx context.Context, f func(*sql.Tx) error) error {
 }
 
 func (s *Sender) prepareTables(ctx context.Context) error {
-	s.prepare.Lock()
-	defer s.prepare.Unlock()
-	if s.prepared {
-		return nil
-	}
-	steps, err := fs.Sub(stepFiles, "steps")
-	if err != nil {
-		return err
-	}
-	if err := s.o.DB.Migrate(ctx, "alert", steps); err != nil {
-		return err
-	}
-	s.prepared = true
-	return nil
+	return s.o.DB.Migrate(ctx, "alert", stepFiles)
 }
 
 // say notes how the database is, and tells of it when it changes.

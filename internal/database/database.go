@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -45,6 +47,9 @@ type DB struct {
 	postgres bool
 	path     string      // of the file, where it is embedded
 	file     fs.FileInfo // what was opened there
+
+	migrated  sync.Map      // rooms whose tables are up to date
+	migrating chan struct{} // has a value while somebody sees to that
 }
 
 // Open prepares the use of a database. It does not wait for a shared one: whether that
@@ -64,7 +69,7 @@ func Open(o Options) (*DB, error) {
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
 	db.SetConnMaxLifetime(time.Hour) // behind a name that leads elsewhere one day
-	return &DB{DB: db, postgres: true}, nil
+	return &DB{DB: db, postgres: true, migrating: make(chan struct{}, 1)}, nil
 }
 
 func openFile(file string) (*DB, error) {
@@ -94,7 +99,7 @@ func openFile(file string) (*DB, error) {
 	}
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(2)
-	return &DB{DB: db, path: file, file: fi}, nil
+	return &DB{DB: db, path: file, file: fi, migrating: make(chan struct{}, 1)}, nil
 }
 
 // Postgres reports whether it is a shared PostgreSQL.
@@ -154,8 +159,14 @@ func (db *DB) replaced() error {
 	return nil
 }
 
-// again is how often changes are tried that others got in the way of.
-const again = 5
+const (
+	// again is how often changes are tried that others got in the way of.
+	again = 10
+
+	// asideFor is how long the one that was given up lets the other go first, at most, times
+	// how often it was: at once they would only meet again.
+	asideFor = 100 * time.Millisecond
+)
 
 // WriteAgain is Write for changes that others may make at the same time: where the database
 // finds that two wait for each other, it gives one up, and that one is tried again. So f may
@@ -167,6 +178,11 @@ func (db *DB) WriteAgain(ctx context.Context, f func(*sql.Tx) error) error {
 		if n == again || !errors.As(err, &refused) || refused.Code != deadlockDetected && refused.Code != serializationFailure {
 			return err
 		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(rand.N(time.Duration(n) * asideFor)):
+		}
 	}
 }
 
@@ -175,6 +191,30 @@ const (
 	deadlockDetected     = "40P01"
 	serializationFailure = "40001"
 )
+
+// Asker is a database, or a transaction of one.
+type Asker interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// List returns what a query yields, each row as scan reads it. The statement is written as
+// for SQL.
+func List[T any](ctx context.Context, db *DB, from Asker, scan func(*sql.Rows) (T, error), statement string, args ...any) ([]T, error) {
+	rows, err := from.QueryContext(ctx, db.SQL(statement), args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []T
+	for rows.Next() {
+		x, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, x)
+	}
+	return list, rows.Err()
+}
 
 // Size returns how many bytes the database takes on disk.
 func (db *DB) Size(ctx context.Context) (int64, error) {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"io/fs"
+	"path"
 	"strings"
 )
 
@@ -12,15 +13,32 @@ import (
 // each other; any number that nobody else takes.
 const migrationLock = 8461_8460
 
-// Migrate brings the tables of room up to date. steps are files whose names sort in their
-// order, each a few statements that end with a semicolon at the end of a line; a step
+// Migrate brings the tables of room up to date; where this process has done so it costs
+// nothing. steps has a directory "steps" of files whose names sort in their order, each a few statements that end with a semicolon at the end of a line; a step
 // that was taken once must never change. So that one text does for both databases, four
 // words stand for what they say differently: $ID, $BYTES, $CLUSTERED, and $NAME for texts
 // whose order is that of their bytes.
 //
 // A database that a newer program has been at is left alone: that is an error.
 func (db *DB) Migrate(ctx context.Context, room string, steps fs.FS) error {
-	files, err := fs.Glob(steps, "*.sql")
+	if _, done := db.migrated.Load(room); done {
+		return nil
+	}
+	select {
+	case db.migrating <- struct{}{}: // one at a time: tables are made once
+		defer func() { <-db.migrating }()
+	case <-ctx.Done():
+		return fmt.Errorf("database: its tables of %s are being made: %w", room, ctx.Err())
+	}
+	if err := db.migrate(ctx, room, steps); err != nil {
+		return err
+	}
+	db.migrated.Store(room, true)
+	return nil
+}
+
+func (db *DB) migrate(ctx context.Context, room string, steps fs.FS) error {
+	files, err := fs.Glob(steps, "steps/*.sql")
 	if err != nil {
 		return fmt.Errorf("database: %w", err)
 	}
@@ -65,10 +83,10 @@ func (db *DB) take(ctx context.Context, tx *sql.Tx, room string, steps fs.FS, fi
 				continue
 			}
 			if _, err := tx.ExecContext(ctx, statement); err != nil {
-				return fmt.Errorf("database: step %s of %s: %w", file, room, err)
+				return fmt.Errorf("database: step %s of %s: %w", path.Base(file), room, err)
 			}
 		}
-		if _, err := tx.ExecContext(ctx, db.SQL("INSERT INTO schema_steps (room, step, file) VALUES (?, ?, ?)"), room, have+i+1, file); err != nil {
+		if _, err := tx.ExecContext(ctx, db.SQL("INSERT INTO schema_steps (room, step, file) VALUES (?, ?, ?)"), room, have+i+1, path.Base(file)); err != nil {
 			return fmt.Errorf("database: %w", err)
 		}
 	}

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"mtasts-server/internal/database"
 )
 
 // Day is what one submitter reported of a domain for one day, under one policy.
@@ -103,35 +101,15 @@ func (s *Store) Facts(ctx context.Context, domain string, first, last time.Time)
 		return nil, err
 	}
 	args := []any{domain, dayOf(first), dayOf(last)}
-	days, err := query(ctx, s.db, "SELECT "+dayColumns+" FROM report_days"+ofDomain+dayOrder, args, scanDay)
+	days, err := list(ctx, s, scanDay, "SELECT "+dayColumns+" FROM report_days"+ofDomain+dayOrder, args...)
 	if err != nil {
 		return nil, err
 	}
-	failures, err := query(ctx, s.db, "SELECT "+failureColumns+" FROM report_failures"+ofDomain+failureOrder, args, scanFailures)
+	failures, err := list(ctx, s, scanFailures, "SELECT "+failureColumns+" FROM report_failures"+ofDomain+failureOrder, args...)
 	return &Facts{days, failures}, err
 }
 
 func startOf(day int64) time.Time { return time.Unix(day*86400, 0).UTC() }
-
-func query[T any](ctx context.Context, db *database.DB, text string, args []any, scan func(*sql.Rows) (T, error)) ([]T, error) {
-	rows, err := db.QueryContext(ctx, db.SQL(text), args...)
-	if err != nil {
-		return nil, fmt.Errorf("reports: %w", err)
-	}
-	defer rows.Close()
-	var all []T
-	for rows.Next() {
-		x, err := scan(rows)
-		if err != nil {
-			return nil, fmt.Errorf("reports: %w", err)
-		}
-		all = append(all, x)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("reports: %w", err)
-	}
-	return all, nil
-}
 
 func scanDay(rows *sql.Rows) (d Day, err error) {
 	var day, authenticated int64

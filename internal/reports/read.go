@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"mtasts-server/internal/database"
 	"mtasts-server/mtasts"
 	"mtasts-server/tlsrpt"
 )
@@ -91,23 +92,24 @@ func (s *Store) List(ctx context.Context, f Filter) ([]Entry, error) {
 	if f.Failing {
 		query += " AND failed > 0"
 	}
-	rows, err := s.db.QueryContext(ctx, s.db.SQL(query+order), append(args, f.Limit)...)
+	return list(ctx, s, listEntry, query+order, append(args, f.Limit)...)
+}
+
+func listEntry(rows *sql.Rows) (Entry, error) {
+	e, err := scanEntry(rows)
+	if err != nil {
+		return Entry{}, err
+	}
+	return *e, nil
+}
+
+// list is database.List, in the words of this room.
+func list[T any](ctx context.Context, s *Store, scan func(*sql.Rows) (T, error), statement string, args ...any) ([]T, error) {
+	all, err := database.List(ctx, s.db, s.db, scan, statement, args...)
 	if err != nil {
 		return nil, fmt.Errorf("reports: %w", err)
 	}
-	defer rows.Close()
-	var list []Entry
-	for rows.Next() {
-		e, err := scanEntry(rows)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, *e)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("reports: %w", err)
-	}
-	return list, nil
+	return all, nil
 }
 
 func scanEntry(row interface{ Scan(...any) error }) (*Entry, error) {
@@ -117,11 +119,11 @@ func scanEntry(row interface{ Scan(...any) error }) (*Entry, error) {
 	err := row.Scan(&e.ID.Number, &e.ID.Domain, &start, &end, &received, &e.Submitter, &e.Unauthenticated, &e.Channel, &e.Source,
 		&e.ReportID, &e.Organization, &e.Contact, &e.Successful, &e.Failed, &notes)
 	if err != nil {
-		return nil, fmt.Errorf("reports: %w", err)
+		return nil, err
 	}
 	e.Start, e.End, e.Received = time.Unix(start, 0).UTC(), time.Unix(end, 0).UTC(), time.Unix(received, 0).UTC()
 	if err := json.Unmarshal([]byte(notes), &e.Notes); err != nil {
-		return nil, fmt.Errorf("reports: the notes on %s: %w", e.ID, err)
+		return nil, fmt.Errorf("the notes on %s: %w", e.ID, err)
 	}
 	return &e, nil
 }
@@ -146,7 +148,7 @@ func (s *Store) Show(ctx context.Context, id ID) (*Whole, error) {
 		return nil, fmt.Errorf("%s: %w", id, ErrNotFound)
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reports: %w", err)
 	}
 	w := &Whole{Entry: *e}
 	details, err := s.text(ctx, "report_details", id)
@@ -196,10 +198,18 @@ func scanAside(row interface{ Scan(...any) error }, more ...any) (*AsideEntry, e
 	var e AsideEntry
 	var received int64
 	if err := row.Scan(append([]any{&e.Number, &received, &e.Channel, &e.Source, &e.Submitter, &e.Domain, &e.Reason, &e.Detail, &e.Size}, more...)...); err != nil {
-		return nil, fmt.Errorf("reports: %w", err)
+		return nil, err
 	}
 	e.Received = time.Unix(received, 0).UTC()
 	return &e, nil
+}
+
+func listAside(rows *sql.Rows) (AsideEntry, error) {
+	e, err := scanAside(rows)
+	if err != nil {
+		return AsideEntry{}, err
+	}
+	return *e, nil
 }
 
 // Asides returns what was set aside, the newest first. It is for who runs the server.
@@ -207,23 +217,7 @@ func (s *Store) Asides(ctx context.Context, limit int) ([]AsideEntry, error) {
 	if err := s.Prepare(ctx); err != nil {
 		return nil, err
 	}
-	rows, err := s.db.QueryContext(ctx, s.db.SQL("SELECT "+asideColumns+" FROM report_asides ORDER BY id DESC LIMIT ?"), limit)
-	if err != nil {
-		return nil, fmt.Errorf("reports: %w", err)
-	}
-	defer rows.Close()
-	var list []AsideEntry
-	for rows.Next() {
-		e, err := scanAside(rows)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, *e)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("reports: %w", err)
-	}
-	return list, nil
+	return list(ctx, s, listAside, "SELECT "+asideColumns+" FROM report_asides ORDER BY id DESC LIMIT ?", limit)
 }
 
 // ShowAside returns one thing that was set aside, with what is kept of it.
@@ -237,7 +231,7 @@ func (s *Store) ShowAside(ctx context.Context, number int64) (*AsideEntry, error
 		return nil, fmt.Errorf("aside/%d: %w", number, ErrNotFound)
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reports: %w", err)
 	}
 	e.Data = data
 	return e, nil

@@ -6,7 +6,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"runtime"
 	"runtime/debug"
@@ -55,9 +54,7 @@ type Store struct {
 	flood  *flood
 	big    sync.Mutex // of reports that take much memory one is read at a time
 
-	mu       sync.Mutex
-	prepared bool
-
+	mu                    sync.Mutex
 	asideRows, asideBytes int // since they were counted last
 }
 
@@ -77,19 +74,9 @@ func New(o Options) (*Store, error) {
 
 // Prepare brings the tables up to date. What needs them does so by itself.
 func (s *Store) Prepare(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.prepared {
-		return nil
-	}
-	steps, err := fs.Sub(stepFiles, "steps")
-	if err != nil {
+	if err := s.db.Migrate(ctx, "reports", stepFiles); err != nil {
 		return fmt.Errorf("reports: %w", err)
 	}
-	if err := s.db.Migrate(ctx, "reports", steps); err != nil {
-		return fmt.Errorf("reports: %w", err)
-	}
-	s.prepared = true
 	return nil
 }
 

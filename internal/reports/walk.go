@@ -3,7 +3,6 @@ package reports
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 )
 
@@ -45,22 +44,6 @@ func (s *Store) page(ctx context.Context, domain string, from, after int64) ([]E
 	if err := s.Prepare(ctx); err != nil {
 		return nil, err
 	}
-	rows, err := s.db.QueryContext(ctx, s.db.SQL("SELECT "+entryColumns+` FROM reports
-		WHERE domain = ? AND window_start >= ? AND (window_start > ? OR id > ?) ORDER BY window_start, id LIMIT ?`), domain, from, from, after, walkPage)
-	if err != nil {
-		return nil, fmt.Errorf("reports: %w", err)
-	}
-	defer rows.Close()
-	var list []Entry
-	for rows.Next() {
-		e, err := scanEntry(rows)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, *e)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("reports: %w", err)
-	}
-	return list, nil
+	return list(ctx, s, listEntry, "SELECT "+entryColumns+` FROM reports
+		WHERE domain = ? AND window_start >= ? AND (window_start > ? OR id > ?) ORDER BY window_start, id LIMIT ?`, domain, from, from, after, walkPage)
 }

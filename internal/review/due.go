@@ -7,6 +7,8 @@ import (
 	"hash/fnv"
 	"slices"
 	"time"
+
+	"mtasts-server/internal/database"
 )
 
 // lane is a queue of domains: what hangs in one of them does not hold up the others.
@@ -41,23 +43,16 @@ func (s *Store) claim(ctx context.Context, l lane, n int, lease time.Duration) (
 }
 
 func (s *Store) names(ctx context.Context, query string, args ...any) ([]string, error) {
-	rows, err := s.db.QueryContext(ctx, s.db.SQL(query), args...)
+	list, err := database.List(ctx, s.db, s.db, scanName, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("review: %w", err)
 	}
-	defer rows.Close()
-	var list []string
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return nil, fmt.Errorf("review: %w", err)
-		}
-		list = append(list, name)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("review: %w", err)
-	}
 	return list, nil
+}
+
+func scanName(rows *sql.Rows) (name string, err error) {
+	err = rows.Scan(&name)
+	return name, err
 }
 
 // nextDue is when the first domain is due.

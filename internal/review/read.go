@@ -2,9 +2,12 @@ package review
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"iter"
 	"time"
+
+	"mtasts-server/internal/database"
 )
 
 // pageRows is how many rows are read at a time: who reads 100,000 domains holds up nobody.
@@ -47,20 +50,14 @@ func (s *Store) findings(ctx context.Context, query string, args ...any) ([]Find
 	if err := s.Prepare(ctx); err != nil {
 		return nil, err
 	}
-	rows, err := s.db.QueryContext(ctx, s.db.SQL(query), args...)
-	if err != nil {
-		return nil, fmt.Errorf("review: reading findings: %w", err)
-	}
-	defer rows.Close()
-	var list []Finding
-	for rows.Next() {
+	list, err := database.List(ctx, s.db, s.db, func(rows *sql.Rows) (Finding, error) {
 		f, err := scanFinding(rows)
 		if err != nil {
-			return nil, fmt.Errorf("review: reading findings: %w", err)
+			return Finding{}, err
 		}
-		list = append(list, f.Finding)
-	}
-	if err := rows.Err(); err != nil {
+		return f.Finding, nil
+	}, query, args...)
+	if err != nil {
 		return nil, fmt.Errorf("review: reading findings: %w", err)
 	}
 	return list, nil
@@ -134,20 +131,11 @@ func (s *Store) Counts(ctx context.Context) ([]Count, error) {
 	if err := s.Prepare(ctx); err != nil {
 		return nil, err
 	}
-	rows, err := s.db.QueryContext(ctx, "SELECT severity, code, count(*) FROM review_findings WHERE closed = 0 GROUP BY severity, code ORDER BY severity, code")
+	list, err := database.List(ctx, s.db, s.db, func(rows *sql.Rows) (c Count, err error) {
+		err = rows.Scan(&c.Severity, &c.Code, &c.Open)
+		return c, err
+	}, "SELECT severity, code, count(*) FROM review_findings WHERE closed = 0 GROUP BY severity, code ORDER BY severity, code")
 	if err != nil {
-		return nil, fmt.Errorf("review: counting findings: %w", err)
-	}
-	defer rows.Close()
-	var list []Count
-	for rows.Next() {
-		var c Count
-		if err := rows.Scan(&c.Severity, &c.Code, &c.Open); err != nil {
-			return nil, fmt.Errorf("review: counting findings: %w", err)
-		}
-		list = append(list, c)
-	}
-	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("review: counting findings: %w", err)
 	}
 	return list, nil

@@ -2,8 +2,11 @@ package review
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
+
+	"mtasts-server/internal/database"
 )
 
 // State returns what is remembered of a domain; of one that was never looked at its name.
@@ -41,20 +44,11 @@ func (s *Store) states(ctx context.Context, query string, args ...any) ([]*memor
 	if err := s.Prepare(ctx); err != nil {
 		return nil, err
 	}
-	rows, err := s.db.QueryContext(ctx, s.db.SQL(query), args...)
-	if err != nil {
-		return nil, fmt.Errorf("review: reading states: %w", err)
-	}
-	defer rows.Close()
-	var list []*memory
-	for rows.Next() {
+	list, err := database.List(ctx, s.db, s.db, func(rows *sql.Rows) (*memory, error) {
 		m, _, err := scanState(rows)
-		if err != nil {
-			return nil, fmt.Errorf("review: reading states: %w", err)
-		}
-		list = append(list, m)
-	}
-	if err := rows.Err(); err != nil {
+		return m, err
+	}, query, args...)
+	if err != nil {
 		return nil, fmt.Errorf("review: reading states: %w", err)
 	}
 	return list, nil

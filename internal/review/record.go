@@ -186,18 +186,6 @@ func (r *recorder) prune(all []Seen, group []int, changes []Changes) error {
 
 // full returns which of domains have too many findings.
 func (r *recorder) full(domains []any) ([]string, error) {
-	rows, err := r.tx.QueryContext(r.ctx, r.db.SQL("SELECT domain FROM review_findings WHERE domain IN ("+marks(len(domains))+") GROUP BY domain HAVING count(*) > ?"), append(domains, maxKept-maxOpen)...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var full []string
-	for rows.Next() {
-		var domain string
-		if err := rows.Scan(&domain); err != nil {
-			return nil, err
-		}
-		full = append(full, domain)
-	}
-	return full, rows.Err()
+	return database.List(r.ctx, r.db, r.tx, scanName,
+		"SELECT domain FROM review_findings WHERE domain IN ("+marks(len(domains))+") GROUP BY domain HAVING count(*) > ?", append(domains, maxKept-maxOpen)...)
 }

@@ -6,7 +6,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"sync"
 	"time"
 
@@ -28,9 +27,6 @@ type Store struct {
 	db  *database.DB
 	now func() time.Time
 
-	mu       sync.Mutex
-	prepared bool
-
 	// writing is held by who writes to SQLite. Its own way to wait for another one is to
 	// sleep, and to look again; that is for other processes.
 	writing sync.Mutex
@@ -46,19 +42,9 @@ func NewStore(o StoreOptions) (*Store, error) {
 
 // Prepare brings the tables up to date. What needs them does so by itself.
 func (s *Store) Prepare(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.prepared {
-		return nil
-	}
-	steps, err := fs.Sub(stepFiles, "steps")
-	if err != nil {
+	if err := s.db.Migrate(ctx, "review", stepFiles); err != nil {
 		return fmt.Errorf("review: %w", err)
 	}
-	if err := s.db.Migrate(ctx, "review", steps); err != nil {
-		return fmt.Errorf("review: %w", err)
-	}
-	s.prepared = true
 	return nil
 }
 
