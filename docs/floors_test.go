@@ -22,10 +22,11 @@ var floors = map[string][]string{
 	"internal/lookup":      nil,
 	"internal/ledger":      {"mtasts", "tlsrpt"},
 	"internal/sendercheck": {"mtasts", "tlsrpt", "internal/lookup"},
-	"internal/dnsrecords":  {"mtasts", "tlsrpt", "internal/lookup"},
+	"internal/dnsrecords":  {"mtasts", "tlsrpt", "internal/lookup", "internal/webhook"},
 	"internal/database":    nil,
+	"internal/webhook":     nil,
 	"internal/reports":     {"mtasts", "tlsrpt", "internal/database"},
-	"internal/alert":       {"internal/database"},
+	"internal/alert":       {"internal/database", "internal/webhook"},
 	"internal/review":      {"mtasts", "tlsrpt", "internal/database"},
 	"internal/rollout":     {"mtasts", "tlsrpt"},
 

@@ -4,23 +4,18 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"net/netip"
-	"net/url"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"mtasts-server/internal/webhook"
 )
 
 // Change is one change of a record, for a hook to bring about. It may be asked for twice.
@@ -45,9 +40,8 @@ type HookOptions struct {
 
 // Hook brings changes about by somebody's program or web hook.
 type Hook struct {
-	o      HookOptions
-	key    []byte
-	client *http.Client
+	o   HookOptions
+	web *webhook.Hook // nil: a program
 }
 
 // maxOutput bounds what is read of what a hook says.
@@ -55,45 +49,17 @@ const maxOutput = 4 << 10
 
 // NewHook returns a Hook.
 func NewHook(o HookOptions) (*Hook, error) {
-	h := &Hook{o: o, key: []byte(o.Secret)}
+	h := &Hook{o: o}
 	if (len(o.Command) == 0) == (o.URL == "") {
 		return nil, errors.New("a hook needs a command or a URL")
 	}
-	if o.URL != "" {
-		if err := checkHookURL(o.URL); err != nil {
-			return nil, err
-		}
-		if o.Secret == "" {
-			return nil, errors.New("a web hook needs a secret: it is signed")
-		}
+	h.o.Timeout = cmp.Or(o.Timeout, webhook.DefaultTimeout)
+	if o.URL == "" {
+		return h, nil
 	}
-	h.o.Timeout = cmp.Or(o.Timeout, 30*time.Second)
-	if s, ok := strings.CutPrefix(o.Secret, "whsec_"); ok {
-		key, err := base64.StdEncoding.DecodeString(s)
-		if err != nil || len(key) == 0 {
-			return nil, errors.New(`what follows "whsec_" in the secret is no base64`)
-		}
-		h.key = key
-	}
-	h.client = &http.Client{
-		CheckRedirect: func(*http.Request, []*http.Request) error {
-			return errors.New("it redirects, and what is signed is for one address only")
-		},
-	}
-	return h, nil
-}
-
-// checkHookURL allows TLS only, but on this machine. The URL is not told: it may hold a token.
-func checkHookURL(text string) error {
-	u, err := url.Parse(text)
-	if err != nil || u.Hostname() == "" {
-		return errors.New("the web hook's URL is none")
-	}
-	addr, _ := netip.ParseAddr(u.Hostname())
-	if u.Scheme != "https" && (u.Scheme != "http" || u.Hostname() != "localhost" && !addr.IsLoopback()) {
-		return fmt.Errorf("the web hook at %q is not https", u.Host)
-	}
-	return nil
+	var err error
+	h.web, err = webhook.New(webhook.Options{URL: o.URL, Secret: o.Secret, Timeout: o.Timeout})
+	return h, err
 }
 
 // Do has c brought about.
@@ -102,11 +68,11 @@ func (h *Hook) Do(ctx context.Context, c Change) error {
 	if err != nil {
 		return err
 	}
+	if h.web != nil {
+		return h.web.Post(ctx, rand.Text(), text)
+	}
 	ctx, cancel := context.WithTimeout(ctx, h.o.Timeout)
 	defer cancel()
-	if h.o.URL != "" {
-		return h.post(ctx, text)
-	}
 	return h.run(ctx, c, text)
 }
 
@@ -148,35 +114,4 @@ func (t *tail) Write(p []byte) (int, error) {
 		t.text = append(t.text[:0], t.text[n-maxOutput:]...)
 	}
 	return len(p), nil
-}
-
-// post sends the change to the web hook, signed as Standard Webhooks says: HMAC-SHA256 of
-// "id.timestamp.body".
-func (h *Hook) post(ctx context.Context, text []byte) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.o.URL, bytes.NewReader(text))
-	if err != nil {
-		return err
-	}
-	id, at := "msg_"+rand.Text(), strconv.FormatInt(time.Now().Unix(), 10)
-	mac := hmac.New(sha256.New, h.key)
-	fmt.Fprintf(mac, "%s.%s.%s", id, at, text)
-	for name, value := range map[string]string{
-		"Content-Type": "application/json", "User-Agent": "mtasts-server", "Webhook-Id": id, "Webhook-Timestamp": at,
-		"Webhook-Signature": "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil)),
-	} {
-		req.Header.Set(name, value)
-	}
-	res, err := h.client.Do(req)
-	if urlErr, ok := errors.AsType[*url.Error](err); ok {
-		err = urlErr.Err // without the URL, which may hold a token
-	}
-	if err != nil {
-		return fmt.Errorf("asking the web hook at %q: %w", req.URL.Host, err)
-	}
-	defer res.Body.Close()
-	if res.StatusCode/100 == 2 {
-		return nil
-	}
-	said, _ := io.ReadAll(io.LimitReader(res.Body, maxOutput)) // only for people
-	return fmt.Errorf("the web hook says %s: %s", res.Status, escape(strings.TrimSpace(string(said)), maxValue))
 }
