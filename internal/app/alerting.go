@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -56,15 +54,10 @@ func alertChannels(s config.Settings, now func() time.Time) (*alert.Webhook, *al
 	var webhook *alert.Webhook
 	var mail *alert.Mail
 	if w := s.Alerts.Webhook; w != nil {
-		secret := w.Secret
-		if w.SecretFile != "" {
-			text, err := os.ReadFile(w.SecretFile)
-			if err != nil {
-				return nil, nil, fmt.Errorf("alerts.webhook.secret_file: %w", err)
-			}
-			secret = strings.TrimSpace(string(text))
+		secret, err := secretOf(w.Secret, w.SecretFile)
+		if err != nil {
+			return nil, nil, fmt.Errorf("alerts.webhook.secret_file: %w", err)
 		}
-		var err error
 		if webhook, err = alert.NewWebhook(alert.WebhookOptions{URL: w.URL, Secret: secret, Now: now}); err != nil {
 			return nil, nil, err
 		}
@@ -120,8 +113,8 @@ func (t *alerting) run(ctx context.Context) {
 }
 
 const (
-	// repeatEvery is how often all open findings are raised again, of which most are known:
-	// one that was raised while the database was away, or before a crash, would never be told.
+	// repeatEvery is how often what people were told is compared with what is open: what opened
+	// or closed while the database was away, or before a crash, would never be told.
 	repeatEvery = time.Hour
 	repeatSoon  = time.Minute // after something could not be raised
 )
@@ -139,21 +132,39 @@ func (t *alerting) repeat(ctx context.Context) {
 		case <-timer.C:
 		}
 		timer.Reset(repeatEvery)
-		open, err := t.looks.Open(ctx, review.Filter{})
-		if err != nil {
+		if err := t.compare(ctx); err != nil {
 			t.miss()
-			continue
-		}
-		var alerts []alert.Alert
-		for _, f := range open {
-			if f.Looks > 1 { // one may be a mishap
-				alerts = append(alerts, t.alertsOf(f)...)
-			}
-		}
-		for group := range slices.Chunk(alerts, 1000) {
-			t.raise(group)
 		}
 	}
+}
+
+// compare raises what is open, and ends what is not any more: most of it is known.
+func (t *alerting) compare(ctx context.Context) error {
+	told, err := t.open(ctx, findingKeys) // first: what opens meanwhile is not among them
+	if err != nil {
+		return err
+	}
+	findings, err := t.looks.Open(ctx, review.Filter{})
+	if err != nil {
+		return err
+	}
+	open := map[string]bool{}
+	var alerts []alert.Alert
+	for _, f := range findings {
+		open[findingKey(f)] = true
+		if f.Looks > 1 { // one may be a mishap
+			alerts = append(alerts, t.alertsOf(f)...)
+		}
+	}
+	for _, key := range told {
+		if !open[key] {
+			alerts = append(alerts, alert.Alert{Key: key, Closed: true})
+		}
+	}
+	for group := range slices.Chunk(alerts, 1000) {
+		t.raise(group)
+	}
+	return nil
 }
 
 func (t *alerting) miss() {
@@ -229,8 +240,10 @@ func (t *alerting) open(ctx context.Context, beginning string) ([]string, error)
 	return t.sender.Open(ctx, beginning)
 }
 
+const findingKeys = "finding/" // before the domain, the code and the subject
+
 func findingKey(f review.Finding) string {
-	return "finding/" + f.Domain + "/" + f.Code + "/" + f.Subject
+	return findingKeys + f.Domain + "/" + f.Code + "/" + f.Subject
 }
 
 // alertOf puts a finding in the words of an alert.

@@ -3,9 +3,7 @@ package app
 import (
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"mtasts-server/config"
@@ -55,15 +53,9 @@ func (a *archive) close() {
 
 // openDatabase opens where evidence is kept.
 func openDatabase(s config.Settings) (*database.DB, error) {
-	o := database.Options{URL: s.Reports.Database, File: filepath.Join(reportsDir(s), "reports.db")}
-	if file := s.Reports.DatabaseFile; file != "" {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("reports.database_file: %w", err)
-		}
-		if o.URL = strings.TrimSpace(string(text)); o.URL == "" {
-			return nil, fmt.Errorf("reports.database_file: %q is empty", file)
-		}
+	url, err := secretOf(s.Reports.Database, s.Reports.DatabaseFile)
+	if err != nil {
+		return nil, fmt.Errorf("reports.database_file: %w", err)
 	}
-	return database.Open(o)
+	return database.Open(database.Options{URL: url, File: filepath.Join(reportsDir(s), "reports.db")})
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -70,21 +69,6 @@ func newWays(d config.DNS, log *slog.Logger) (ways []way, err error) {
 		ways = append(ways, h)
 	}
 	return ways, nil
-}
-
-// secretOf is the secret that the settings hold, or name a file for.
-func secretOf(secret, file string) (string, error) {
-	if file == "" {
-		return secret, nil
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return "", err
-	}
-	if s := strings.TrimSpace(string(text)); s != "" {
-		return s, nil
-	}
-	return "", fmt.Errorf("%q is empty", file)
 }
 
 // updateWay publishes by dynamic update.

@@ -65,15 +65,10 @@ func certsOptions(s config.Settings) (certs.Options, error) {
 	}
 	for _, ca := range c.CAs {
 		x := certs.CA{Directory: ca.Directory, Email: ca.Email, EABKeyID: ca.EABKeyID, EABMACKey: ca.EABMACKey, Profile: ca.Profile, Orders: ca.Orders}
-		if ca.EABMACKeyFile != "" {
-			key, err := os.ReadFile(ca.EABMACKeyFile)
-			if x.EABMACKey = strings.TrimSpace(string(key)); err == nil && x.EABMACKey == "" {
-				err = fmt.Errorf("%q is empty", ca.EABMACKeyFile)
-			}
-			if err != nil {
-				errs = append(errs, fmt.Errorf("certificates.eab.mac_key_file: %w", err))
-				x.EABKeyID = "" // the CA will refuse us, and say why
-			}
+		var err error
+		if x.EABMACKey, err = secretOf(ca.EABMACKey, ca.EABMACKeyFile); err != nil {
+			errs = append(errs, fmt.Errorf("certificates.eab.mac_key_file: %w", err))
+			x.EABKeyID = "" // the CA will refuse us, and say why
 		}
 		if ca.Roots != "" {
 			pem, err := os.ReadFile(ca.Roots)
@@ -88,6 +83,21 @@ func certsOptions(s config.Settings) (certs.Options, error) {
 		o.CAs = append(o.CAs, x)
 	}
 	return o, errors.Join(errs...)
+}
+
+// secretOf is the secret that the settings hold, or name a file for.
+func secretOf(secret, file string) (string, error) {
+	if file == "" {
+		return secret, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	if s := strings.TrimSpace(string(text)); s != "" {
+		return s, nil
+	}
+	return "", fmt.Errorf("%q is empty", file)
 }
 
 // portOf returns the port of the first address, 0 if there is none.

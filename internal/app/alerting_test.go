@@ -1,0 +1,88 @@
+package app
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"mtasts-server/config"
+	"mtasts-server/internal/alert"
+	"mtasts-server/internal/database"
+	"mtasts-server/internal/ledger"
+	"mtasts-server/internal/review"
+)
+
+// What opened or closed while nobody could be told is told later, and the rest not again.
+func TestAlertsCatchUp(t *testing.T) {
+	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	db, err := database.Open(database.Options{File: filepath.Join(t.TempDir(), "reports.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	clock := func() time.Time { return now }
+	looks, err := review.NewStore(review.StoreOptions{DB: db, Now: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	defer server.Close()
+	hook, err := alert.NewWebhook(alert.WebhookOptions{URL: server.URL, Secret: "x", Now: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sender, err := alert.New(alert.Options{DB: db, Webhook: hook, Now: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	book, err := ledger.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &alerting{
+		sender: sender, tell: sender.Raise, looks: looks, ledger: book, log: slog.New(slog.DiscardHandler), now: clock,
+		domain: func(string) *config.Domain { return nil }, missed: make(chan struct{}, 1),
+	}
+	look := func(subjects ...string) {
+		t.Helper()
+		l := review.Look{At: now, Known: true}
+		for _, s := range subjects {
+			l.Problems = append(l.Problems, review.Problem{Code: "mx-tls-old", Subject: s, Severity: review.Error, Owner: review.MXOwner, Text: "old"})
+		}
+		if _, err := looks.Record(t.Context(), "example.com", l); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(20 * time.Minute)
+	}
+	want := func(subjects ...string) {
+		t.Helper()
+		if err := a.compare(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		keys, err := sender.Open(context.Background(), "")
+		var expected []string
+		for _, s := range subjects {
+			expected = append(expected, "finding/example.com/mx-tls-old/"+s)
+		}
+		if err != nil || !slices.Equal(keys, expected) {
+			t.Errorf("told of %v (%v), want %v", keys, err, expected)
+		}
+	}
+	look("a", "b")
+	want() // one look may be a mishap
+	look("a", "b")
+	want("a", "b")
+	look("a")
+	want("a", "b") // nor does one close it
+	look("a")
+	want("a")
+	look()
+	look()
+	want()
+}
