@@ -43,6 +43,13 @@ func (s *steward) announced(ctx context.Context, d *config.Domain) (stage, error
 	if err != nil {
 		return stage{}, nil // nothing that senders would see
 	}
+	if e, ok := s.judge.ledger.Lookup(d.Name); ok {
+		for _, v := range s.judge.ledger.Versions(d.Name) {
+			if v.ID == record.ID { // nothing is lost of it
+				return stage{e.Mode, e.MaxAge}, nil
+			}
+		}
+	}
 	policy := d.Policy()
 	gates, _ := gatesOf(d.Plan)
 	age := time.Duration(policy.MaxAge) * time.Second

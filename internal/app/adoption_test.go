@@ -89,3 +89,50 @@ func TestAdoptionAfterDamage(t *testing.T) {
 	y.app.steward.attend(t.Context())
 	y.want(a, "with a damaged journal", "enforce 30d")
 }
+
+// Of a damaged journal what is left of a domain may be older than what was served: that is no
+// reason to serve less, not even until DNS was asked, nor to take its record out of DNS.
+func TestAdoptionAfterDamageOfTheNewest(t *testing.T) {
+	for _, c := range []struct{ dns, first, then string }{
+		{"enforce", "", "enforce 30d"},
+		{"testing", "", "testing 30d"}, // the ledger is right: it was another line
+		{"nothing", "", "testing 30d"},
+		{"dead", "", ""},
+	} {
+		t.Run(c.dns, func(t *testing.T) {
+			y := newHousehold(t, "refuse")
+			a := y.move("a.example", "testing", "30d", false)
+			y.save()
+			y.records[a.name] = mtasts.ID(a.now().body)
+			y.clock = y.clock.Add(time.Hour)
+			a.mode, a.extra = "enforce", overrideUntil("2027-01-02")
+			y.save()
+			y.want(a, "at first", "enforce 30d")
+			y.dead = c.dns == "dead"
+			switch c.dns {
+			case "enforce":
+				y.records[a.name] = mtasts.ID(a.now().body)
+			case "nothing":
+				delete(y.records, a.name)
+			}
+			text, err := os.ReadFile("state/ledger/journal")
+			y.check(err)
+			at := strings.LastIndex(string(text), "a.example")
+			y.check(os.WriteFile("state/ledger/journal", []byte(string(text[:at])+"x"+string(text[at+1:])), 0o600))
+			y.clock = y.clock.Add(10 * day)
+			y.restart()
+			if e, ok := y.app.publisher.ledger.Lookup(a.name); !ok || e.Mode != mtasts.ModeTesting {
+				t.Fatalf("the journal is not damaged as it should be: %v", e)
+			}
+			for range 2 { // looking again changes nothing
+				y.want(a, "before DNS was asked", c.first)
+				y.app.publisher.look()
+			}
+			y.app.steward.attend(t.Context())
+			y.want(a, "then", c.then)
+			a.extra = ""
+			y.save()
+			y.want(a, "after an edit", c.then)
+		})
+	}
+}

@@ -65,7 +65,8 @@ type announcer struct {
 	// as they are, and nothing new is announced.
 	unusable error
 
-	told func(domain string) // is told of each new id in DNS; may be nil
+	told  func(domain string)      // is told of each new id in DNS; may be nil
+	waits func(domain string) bool // whether DNS is to say first what was announced; may be nil
 
 	showing sync.Mutex // held while zone and files get what the ledger says
 	version int        // of the ledger, when all of it was shown; touch's alone
@@ -249,6 +250,8 @@ func (a *announcer) work(ctx context.Context, t *announcement) (wait time.Durati
 	switch {
 	case !published && !before:
 		return finished, nil
+	case a.waits != nil && a.waits(t.domain):
+		return time.Minute, nil // its record is all that is known of it
 	case !published && (was.ID != "" || was.RUA != ""):
 		a.enter(t, stepWithdraw)
 		return 0, a.withdraw(ctx, t, was)

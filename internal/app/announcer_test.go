@@ -391,3 +391,29 @@ func TestExporter(t *testing.T) {
 		}
 	})
 }
+
+// A journal may have lost what is served of a domain, and not what is announced of it: as long
+// as DNS is asked how strict that was, its record stays there.
+func TestRecordStaysWhileItIsTheEvidence(t *testing.T) {
+	r := newRig(t, t.TempDir(), config.DNS{})
+	if err := r.l.Announce(time.Now(), []ledger.Announcement{{Domain: "a.example", ID: mtasts.ID(version("one")), By: "the rig"}}); err != nil {
+		t.Fatal(err)
+	}
+	waiting := true
+	r.a.waits = func(string) bool { return waiting }
+	work := func() time.Duration {
+		r.a.begin()
+		wait, err := r.a.work(t.Context(), r.a.tasks["a.example"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return wait
+	}
+	if wait := work(); wait <= 0 || len(r.did) > 0 {
+		t.Errorf("waits for %s, and did %v", wait, r.did)
+	}
+	waiting = false
+	if work(); fmt.Sprint(r.did) != "[a.example one withdrawn]" {
+		t.Errorf("did %v after that", r.did)
+	}
+}

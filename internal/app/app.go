@@ -107,6 +107,7 @@ func New(o Options) (*App, error) {
 	}
 	a.reporting.openMail(s, a.certs.GetCertificate, o.Now)
 	book, err := ledger.Open(ledgerDir(s))
+	partial := err != nil || len(book.Damage()) > 0
 	if err != nil {
 		a.log.Error("what was published before cannot be read; what is configured is served", "err", err)
 	}
@@ -119,7 +120,7 @@ func New(o Options) (*App, error) {
 		announcer: a.announcer,
 		copying:   errand{name: "keeping a copy of the main file"},
 		further:   slices.Collect(maps.Keys(a.reporting.hosts())),
-		stager:    newStager(s.Rollout.Guard, book.Len() == 0 || len(book.Damage()) > 0, o.Now),
+		stager:    newStager(s.Rollout.Guard, book.Len() == 0 || partial, doubtful(book, partial), o.Now),
 		loader:    loader, ledger: book, server: a.server, certs: a.certs, log: a.log, level: level, now: o.Now,
 	}
 	a.alerting = newAlerting(s, a.archive, a.publisher, (&register{snapshot: a.publisher.shown.Load}).find, o.Now)
@@ -127,7 +128,7 @@ func New(o Options) (*App, error) {
 	a.reviewing = newReviewing(s, a.archive, a.publisher, a.alerting, o.Now)
 	a.publisher.told = a.reviewing.expect
 	if a.announcer != nil {
-		a.announcer.told = a.reviewing.expect
+		a.announcer.told, a.announcer.waits = a.reviewing.expect, a.publisher.stager.waits
 	}
 	a.watcher = config.NewWatcher(pollEvery, a.log)
 	a.reading = &errand{name: "reading the configuration, or the ledger"}

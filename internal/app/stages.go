@@ -34,7 +34,8 @@ type grant struct {
 type stager struct {
 	guard config.Guard
 	now   func() time.Time
-	blank bool // the ledger had nothing at the start, or was damaged: what it does not know may have been served all the same
+	blank bool              // the ledger had nothing at the start, or was damaged: what it does not know may have been served all the same
+	doubt map[string]string // by domain, what a damaged ledger had at the start: what came after that may be lost
 
 	mu      sync.Mutex
 	grants  map[string]grant  // what the rules allow
@@ -45,9 +46,9 @@ type stager struct {
 	again   map[string]bool   // domains of which a stage may have changed
 }
 
-func newStager(guard config.Guard, blank bool, now func() time.Time) *stager {
+func newStager(guard config.Guard, blank bool, doubt map[string]string, now func() time.Time) *stager {
 	return &stager{
-		guard: guard, now: now, blank: blank,
+		guard: guard, now: now, blank: blank, doubt: doubt,
 		grants: map[string]grant{}, found: map[string]stage{}, unknown: map[string]bool{},
 		guarded: map[string]string{}, edits: map[string]bool{}, again: map[string]bool{},
 	}
@@ -64,7 +65,9 @@ func (s *stager) apply(touched map[string]*config.Domain, book *ledger.Ledger) {
 			delete(s.grants, domain)
 		} else {
 			e, published := book.Lookup(domain)
-			touched[domain] = s.stage(d, e, published)
+			if touched[domain] = s.stage(d, e, published); touched[domain] == nil && published {
+				delete(touched, domain) // what the ledger has is not to be served either
+			}
 		}
 	}
 }
@@ -105,14 +108,20 @@ func (s *stager) stage(d *config.Domain, e ledger.Entry, published bool) *config
 // have is the stage that a domain has reached. It is not known of one that a blank ledger
 // does not know, before DNS was asked: senders keep what they have while nothing is served.
 func (s *stager) have(d *config.Domain, e ledger.Entry, published bool) (have stage, known bool) {
-	if published {
+	found, asked := s.found[d.Name]
+	careful := s.guard != config.GuardWarn || d.Plan != nil && d.Plan.Auto
+	switch {
+	case published && !(careful && s.doubts(d, e)):
 		have = stage{e.Mode, e.MaxAge}
 		delete(s.found, d.Name)
-	} else if s.blank && s.guard != config.GuardWarn || s.blank && d.Plan != nil && d.Plan.Auto {
-		if have, known = s.found[d.Name]; !known {
-			s.unknown[d.Name] = true
-			return stage{}, false
-		}
+	case !s.blank || !careful:
+	case !asked:
+		s.unknown[d.Name] = true
+		return stage{}, false
+	case published:
+		have = stricter(stage{e.Mode, e.MaxAge}, found)
+	default:
+		have = found
 	}
 	switch g, ok := s.grants[d.Name]; {
 	case !ok:
@@ -122,6 +131,33 @@ func (s *stager) have(d *config.Domain, e ledger.Entry, published bool) (have st
 		have = g.to
 	}
 	return have, true
+}
+
+// doubts reports whether d may have come further than a damaged ledger says.
+func (s *stager) doubts(d *config.Domain, e ledger.Entry) bool {
+	have := stage{e.Mode, e.MaxAge}
+	return s.doubt[d.Name] == e.ID && stricter(have, stage{mtasts.ModeEnforce, time.Duration(d.Policy().MaxAge) * time.Second}) != have
+}
+
+// stricter returns the stricter one of what the ledger has and what DNS announces.
+func stricter(ledger, dns stage) stage {
+	if dns.enforces() && (!ledger.enforces() || dns.maxAge > ledger.maxAge) {
+		return dns
+	}
+	return ledger
+}
+
+// doubtful are the policies that a ledger has of which a part is lost, by domain. What
+// replaced one of them may have stood there.
+func doubtful(book *ledger.Ledger, partial bool) map[string]string {
+	if !partial {
+		return nil
+	}
+	all := map[string]string{}
+	for _, e := range book.All() {
+		all[e.Domain] = e.ID
+	}
+	return all
 }
 
 // sameMX reports whether a policy allows the same MX hosts as one that is served.

@@ -30,7 +30,7 @@ func OpenView(file string, warn func(error)) (*View, error) {
 	if v.ledger, err = ledger.Visit(ledgerDir(snap.Settings)); err != nil {
 		warn(fmt.Errorf("what was published before cannot be read: %w", err))
 	}
-	v.stages = newStager(snap.Settings.Rollout.Guard, false, time.Now)
+	v.stages = newStager(snap.Settings.Rollout.Guard, false, nil, time.Now)
 	return v, nil
 }
 
