@@ -68,6 +68,21 @@ func (s *steward) recall(ctx context.Context) error {
 	return nil
 }
 
+// alert tells people. Where that fails, what they were told of is looked up the next time:
+// the end of an alarm is raised once.
+func (s *steward) alert(alarms []alert.Alert) {
+	if s.raise(alarms) != nil {
+		s.unsure()
+	}
+}
+
+// unsure forgets what people were told of.
+func (s *steward) unsure() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.alarms = nil
+}
+
 // alarmed are the domains that people were told of.
 func (s *steward) alarmed() []string {
 	s.mu.Lock()

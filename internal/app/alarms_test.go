@@ -1,8 +1,13 @@
 package app
 
 import (
+	"context"
+	"errors"
 	"os"
+	"strings"
 	"testing"
+
+	"mtasts-server/internal/alert"
 )
 
 // Alarms that people were told of end, though the server was started anew meanwhile, and
@@ -49,5 +54,58 @@ func TestNoAlarmOfSilenceBeforeReportsAreKept(t *testing.T) {
 	y.app.steward.pace(t.Context())
 	if !y.open[alarmKey(a.name, "heard")] || len(y.open) != 1 {
 		t.Errorf("alarms: %v, want one of silence; %s is not silent", y.open, other.name)
+	}
+}
+
+// The end of an alarm that could not be told, as the database was away, is told later.
+func TestEndOfAnAlarmIsNotLost(t *testing.T) {
+	y := newHousehold(t, "off")
+	a := y.move("a.example", "enforce", "1d", false)
+	y.save()
+	a.forged = []forgery{{"", "big.example", 0, 10}}
+	y.days(2)
+	y.app.steward.pace(t.Context())
+	if len(y.open) != 1 {
+		t.Fatalf("open: %v", y.open)
+	}
+	a.forged = nil
+	y.days(12)
+	y.app.alerting.tell = func(context.Context, ...alert.Alert) error { return errors.New("the database is away") }
+	y.app.steward.pace(t.Context())
+	y.app.alerting.tell = y.tell
+	y.app.steward.pace(t.Context())
+	if len(y.open) != 0 {
+		t.Errorf("open still: %v", y.open)
+	}
+}
+
+// That the rollout has stopped is said as long as it has, whatever else is looked at.
+func TestItIsSaidThatTheRolloutHasStopped(t *testing.T) {
+	y := newHousehold(t, "off")
+	a := y.move("a.example", "enforce", "30d", true)
+	y.save()
+	for range 21 {
+		y.days(1)
+		y.app.steward.attend(t.Context())
+		y.app.steward.pace(t.Context())
+		y.see()
+	}
+	y.want(a, "after three weeks", "enforce 1d")
+	a.forged = []forgery{{"", "big.example", 0, 10}}
+	y.days(2)
+	said := func() bool {
+		return strings.Contains(strings.Join(y.app.steward.amiss(), "\n"), "no more domains are moved on")
+	}
+	y.app.steward.pace(t.Context())
+	if !said() {
+		t.Fatal("it has not stopped")
+	}
+	if y.app.steward.attend(t.Context()); !said() {
+		t.Error("it is not said any more")
+	}
+	a.forged = nil
+	y.days(12)
+	if y.app.steward.pace(t.Context()); said() {
+		t.Error("it is said still, and is over")
 	}
 }

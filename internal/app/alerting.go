@@ -162,7 +162,9 @@ func (t *alerting) compare(ctx context.Context) error {
 		}
 	}
 	for group := range slices.Chunk(alerts, 1000) {
-		t.raise(group)
+		if err := t.raise(group); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -197,7 +199,7 @@ func (t *alerting) found(all []review.Changes) {
 			alerts = append(alerts, alert.Alert{Key: findingKey(f), Domain: f.Domain, Code: f.Code, Closed: true, At: f.Closed})
 		}
 	}
-	t.raise(alerts)
+	_ = t.raise(alerts) // what is missed is told later
 }
 
 // moved tells of domains whose MX hosts are others than the last time.
@@ -217,19 +219,21 @@ func (t *alerting) moved(all []review.Changes) {
 		}
 		alerts = append(alerts, a)
 	}
-	t.raise(alerts)
+	_ = t.raise(alerts) // what is missed is told later
 }
 
-func (t *alerting) raise(alerts []alert.Alert) {
+func (t *alerting) raise(alerts []alert.Alert) error {
 	if t.tell == nil || len(alerts) == 0 {
-		return
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if err := t.tell(ctx, alerts...); err != nil {
+	err := t.tell(ctx, alerts...)
+	if err != nil {
 		t.miss()
 		t.log.Error("somebody should have been told, and is not yet", "alerts", len(alerts), "first", alerts[0].Domain+" "+alerts[0].Code, "err", err)
 	}
+	return err
 }
 
 // open lists the keys that begin so of what people were told of, and is not over.

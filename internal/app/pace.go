@@ -56,24 +56,23 @@ func (s *steward) pace(ctx context.Context) {
 	}
 	s.tell(err)
 	if err != nil {
+		s.unsure()
 		return
 	}
 	alarms = append(alarms, s.left(byName(snap, s.alarmed()))...)
+	why := c.stop()
 	s.mu.Lock()
-	s.steps = steps
+	s.steps, s.stopped = steps, why
 	s.mu.Unlock()
-	if why := c.stop(); why != "" {
+	if why != "" {
 		s.log.Error("no more domains are moved on by themselves", "why", why)
-		s.mu.Lock()
-		s.trouble = append(s.trouble, "no more domains are moved on by themselves: "+why)
-		s.mu.Unlock()
-		s.raise(append(alarms, alert.Alert{
+		s.alert(append(alarms, alert.Alert{
 			Key: stoppedKey, Code: "rollout-stopped", Severity: alert.Error, Urgent: true, Title: "the rollout has stopped itself", Text: why,
 			Fix: "see what fails: mtasts-server rollout DOMAIN, mtasts-server reports summary DOMAIN; it goes on by itself when that is mended",
 		}))
 		return
 	}
-	s.raise(append(alarms, alert.Alert{Key: stoppedKey, Code: "rollout-stopped", Closed: true}))
+	s.alert(append(alarms, alert.Alert{Key: stoppedKey, Code: "rollout-stopped", Closed: true}))
 	moved := false
 	for _, x := range c.next() {
 		next := x.verdict.Next
@@ -125,7 +124,7 @@ func (c *cohort) see(x *judged) {
 		if age < 24*time.Hour {
 			c.today++
 		}
-		if fresh && (len(x.verdict.Alarms) > 0 || failing(x.verdict)) || age < mendFor && !x.broken.IsZero() && x.broken.Sub(stepped) < watchFor {
+		if fresh && (alarming(x) || failing(x.verdict)) || age < mendFor && !x.broken.IsZero() && x.broken.Sub(stepped) < watchFor {
 			c.bad++
 			c.badOnes = append(c.badOnes, x.domain.Name)
 		}
@@ -153,6 +152,14 @@ func lastStep(f rollout.Facts) (time.Time, bool) {
 	}
 	was, is := f.Versions[n-2], f.Versions[n-1]
 	return is.From, is.Mode == mtasts.ModeEnforce && (was.Mode != mtasts.ModeEnforce || was.MaxAge < is.MaxAge)
+}
+
+// alarming reports whether there is an alarm that holds others back. Failures that nobody
+// known has reported do not, where the table says so.
+func alarming(x *judged) bool {
+	return slices.ContainsFunc(x.verdict.Alarms, func(r rollout.Reason) bool {
+		return r.Code != rollout.GateUnsigned || x.gates.UnauthenticatedHolds
+	})
 }
 
 // failing reports whether sessions fail, or the checker finds errors.

@@ -33,6 +33,13 @@ func ready(x *judged) {
 
 func alarmed(x *judged) { x.verdict.Alarms = []rollout.Reason{{Code: rollout.GateFailures}} }
 
+func unsigned(holds bool) func(*judged) {
+	return func(x *judged) {
+		x.gates.UnauthenticatedHolds = holds
+		x.verdict.Alarms = []rollout.Reason{{Code: rollout.GateUnsigned}}
+	}
+}
+
 func brokenFor(d time.Duration, now time.Time) func(*judged) {
 	return func(x *judged) { x.broken = now.Add(-d) }
 }
@@ -91,6 +98,8 @@ func TestCohortStops(t *testing.T) {
 		{"two of 60", 58, day, alarmed, 2, true},
 		{"a gate is open", 10, day, func(x *judged) { x.verdict.Gates = []rollout.Gate{{Name: rollout.GateFailures}} }, 1, true},
 		{"a gate that is only a matter of time", 10, day, func(x *judged) { x.verdict.Gates = []rollout.Gate{{Name: rollout.GateWindows}} }, 1, false},
+		{"anybody's word", 10, day, unsigned(true), 1, true},
+		{"anybody's word, which does not hold", 10, day, unsigned(false), 1, false},
 		{"it stepped long ago, and alarms", 10, 8 * day, alarmed, 1, false},
 		{"it broke after the step, and is so still", 10, 20 * day, brokenFor(15*day, now), 1, true},
 		{"it broke long after the step", 10, 20 * day, brokenFor(10*day, now), 1, false},

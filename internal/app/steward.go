@@ -45,12 +45,13 @@ type steward struct {
 	wake     chan struct{} // has a value when there is something to attend to at once
 	asked    chan struct{} // has a value when somebody wants all to be looked at
 
-	raise func([]alert.Alert)                                           // tells people
+	raise func([]alert.Alert) error                                     // tells people
 	open  func(ctx context.Context, beginning string) ([]string, error) // of what they were told, before a restart too
 
 	mu      sync.Mutex
 	trouble []string
-	unseen  bool // the evidence could not be looked at
+	stopped string // why nobody moves on, as of the last pace
+	unseen  bool   // the evidence could not be looked at
 	steps   map[rollout.Step]int
 	alarms  map[string]map[string]bool // by domain: what people were told of; nil: not known yet
 }
@@ -193,6 +194,9 @@ func (s *steward) amiss() []string {
 	}
 	s.mu.Lock()
 	lines := slices.Clone(s.trouble)
+	if s.stopped != "" {
+		lines = append(lines, "no more domains are moved on by themselves: "+s.stopped)
+	}
 	s.mu.Unlock()
 	lines = append(lines, guardedLines(s.stager.lacking())...)
 	if n := s.stager.waiting(); n > 0 {
