@@ -139,6 +139,9 @@ func readPlan(t *table) *Plan {
 		r.failed = r.failed || rung.failed
 	}
 	r.unknown()
+	if key, why := g.misfit(); key != "" && !r.failed {
+		r.errorf(key, "", "leave it out for the advised number, or see docs/rollout.md", "%s", why)
+	}
 	t.failed = t.failed || r.failed
 	return p
 }

@@ -64,10 +64,14 @@ func (j *judge) each(ctx context.Context, domains []*config.Domain, f func(*judg
 			e.state = &s
 		}
 		x := &judged{domain: d, facts: e.rolloutFacts(), id: currentID(e.versions), broken: e.broken()}
-		if x.gates, err = gatesOf(d.Plan); err != nil {
-			return fmt.Errorf("rollout of %s: %w", d.Name, err)
+		var misfit error
+		if x.gates, misfit = gatesOf(d.Plan); misfit != nil { // config refuses it: a fault of ours, which is not to hold up all others
+			x.gates = rollout.Default()
 		}
-		x.verdict = x.gates.Judge(x.facts, now)
+		if x.verdict = x.gates.Judge(x.facts, now); misfit != nil {
+			x.verdict.Ready = false
+			x.verdict.Hold = append(x.verdict.Hold, rollout.Reason{Code: "numbers", Text: "its numbers do not fit: " + misfit.Error()})
+		}
 		return f(x)
 	}
 	first := now.Add(-lookBack)

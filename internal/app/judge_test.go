@@ -1,0 +1,30 @@
+package app
+
+import (
+	"slices"
+	"testing"
+
+	"mtasts-server/config"
+)
+
+// One domain whose numbers make no sense takes no step, and holds up no other.
+func TestOneMisfitHoldsUpNoOther(t *testing.T) {
+	y := newHousehold(t, "off")
+	y.move("a.example", "testing", "1d", false)
+	y.move("b.example", "testing", "1d", false)
+	y.save()
+	y.days(20)
+	none := 0
+	domains := slices.Clone(y.app.publisher.shown.Load().Domains)
+	odd := *domains[0].Circumstances
+	odd.Plan = &config.Plan{Gates: config.Gates{Windows: &none}}
+	domains[0] = &config.Domain{Name: domains[0].Name, Body: domains[0].Body, ID: domains[0].ID, Circumstances: &odd}
+	ready := map[string]bool{}
+	err := y.app.steward.judge.each(t.Context(), domains, func(x *judged) error {
+		ready[x.domain.Name] = x.verdict.Ready
+		return nil
+	})
+	if err != nil || ready["a.example"] || !ready["b.example"] || len(ready) != 2 {
+		t.Errorf("ready: %v, %v", ready, err)
+	}
+}
