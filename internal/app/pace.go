@@ -104,6 +104,19 @@ func goalOr(x *judged, to stage) stage {
 	return to
 }
 
+// next is the next step that there is: with rollout.auto none beyond what the table says.
+func (x *judged) next() rollout.Next {
+	next := x.verdict.Next
+	switch {
+	case !walksAlone(x.domain) || next.Mode != mtasts.ModeEnforce:
+		return next
+	case arrived(x):
+		return rollout.Next{}
+	}
+	next.MaxAge = goalOr(x, stage{next.Mode, next.MaxAge}).maxAge
+	return next
+}
+
 // cohort is who may move on today.
 type cohort struct {
 	now   time.Time

@@ -77,14 +77,14 @@ func driftCodes() (codes []string) {
 func (b *pageBuilder) judgeAll() error {
 	err := b.judge.each(b.ctx, b.view.snap.Domains, func(x *judged) error {
 		v := x.verdict
-		line := review.DomainLine{Domain: x.domain.Name, Step: string(v.Step), Since: v.Since, Was: string(stepAt(x, b.since)), Ready: v.Ready, NextAt: v.NotBefore}
-		for _, g := range v.Gates {
-			if !g.Passed {
-				line.Waits = append(line.Waits, g.Name)
+		line := review.DomainLine{Domain: x.domain.Name, Step: string(v.Step), Since: v.Since, Was: string(stepAt(x, b.since))}
+		if next := x.next(); next != (rollout.Next{}) {
+			line.Next, line.Ready, line.NextAt = nextInWords(next), v.Ready, v.NotBefore
+			for _, g := range v.Gates {
+				if !g.Passed {
+					line.Waits = append(line.Waits, g.Name)
+				}
 			}
-		}
-		if v.Next != (rollout.Next{}) {
-			line.Next = nextInWords(v.Next)
 		}
 		b.lines = append(b.lines, line)
 		return nil

@@ -107,7 +107,7 @@ func (r *Rollout) show(x *judged) *RolloutView {
 	d, v := x.domain, x.verdict
 	out := &RolloutView{
 		Domain: d.Name, Step: v.Step, Since: v.Since, Ready: v.Ready, NotBefore: v.NotBefore, File: d.File,
-		Auto: d.Plan != nil && d.Plan.Auto,
+		Auto: walksAlone(d),
 	}
 	for _, g := range v.Gates {
 		out.Gates = append(out.Gates, GateView{g.Name, g.Passed, g.Have, g.Want, g.Evidence, g.EarliestAt})
@@ -117,16 +117,18 @@ func (r *Rollout) show(x *judged) *RolloutView {
 		o := d.Care.Override
 		out.Override = fmt.Sprintf("%s (%s, until %s)", o.Reason, o.Author, o.Until.AddDate(0, 0, -1).Format(time.DateOnly))
 	}
-	if v.Next == (rollout.Next{}) {
+	next := x.next()
+	if next == (rollout.Next{}) {
+		out.Ready, out.NotBefore, out.Gates = false, time.Time{}, nil
 		return out
 	}
-	out.Next = &NextView{Mode: v.Next.Mode, MaxAge: int(v.Next.MaxAge / time.Second), Remove: v.Next.Remove}
+	out.Next = &NextView{Mode: next.Mode, MaxAge: int(next.MaxAge / time.Second), Remove: next.Remove}
 	if e, published := r.view.ledger.Lookup(d.Name); published && d.Policy().Mode == mtasts.ModeEnforce && e.Mode == mtasts.ModeTesting && !out.Auto {
 		out.Guarded = "its table says enforce; testing is served until the gates are passed (rollout.guard)"
 		return out
 	}
 	if !out.Auto {
-		out.Edit = edit(d, v.Next)
+		out.Edit = edit(d, next)
 	}
 	return out
 }

@@ -44,3 +44,41 @@ func TestVerbsShowStages(t *testing.T) {
 		}
 	}
 }
+
+// What the server does by itself ends where the table says; where it says testing, the server
+// does nothing by itself.
+func TestRolloutEndsWithTheTable(t *testing.T) {
+	y := newHousehold(t, "off")
+	y.move("low.example", "enforce", "2d", true)
+	y.move("testing.example", "testing", "1d", true)
+	y.save()
+	show := func(name string) (view *RolloutView) {
+		t.Helper()
+		r, err := OpenRollout("main.toml", func(err error) { t.Error(err) })
+		y.check(err)
+		defer r.Close()
+		r.judge.now = func() time.Time { return y.clock }
+		y.check(r.Each(t.Context(), []string{name}, func(v *RolloutView) error { view = v; return nil }))
+		return view
+	}
+	pace := func(days int) {
+		for range days {
+			y.days(1)
+			y.app.steward.attend(t.Context())
+			y.app.steward.pace(t.Context())
+			y.see()
+		}
+	}
+	pace(1)
+	if v := show("testing.example"); v.Auto || len(v.Edit) == 0 || v.Next == nil {
+		t.Errorf("testing.example: auto %t, edit %q", v.Auto, v.Edit)
+	}
+	pace(20)
+	if v := show("low.example"); !v.Auto || v.Step != "enforce-short" || v.Next == nil || v.Next.MaxAge != 2*86400 {
+		t.Errorf("low.example on the way: %+v", v)
+	}
+	pace(20)
+	if v := show("low.example"); v.Step != "enforce-short" || v.Next != nil || v.Ready || len(v.Gates) > 0 {
+		t.Errorf("low.example at its end: %+v", v)
+	}
+}
