@@ -66,7 +66,9 @@ func (s *Store) Tidy(ctx context.Context, known func(domain string) bool) error 
 	old := s.now().Add(-keepClosed).Unix()
 	_, err := s.db.ExecContext(ctx, s.db.SQL("DELETE FROM review_findings WHERE closed > 0 AND closed < ?"), old)
 	_, err2 := s.db.ExecContext(ctx, s.db.SQL("DELETE FROM review_domains WHERE due = ? AND looked < ? AND changed < ?"), int64(never), old, old)
-	if err := errors.Join(err, err2); err != nil {
+	now := s.now()
+	_, err3 := s.db.ExecContext(ctx, s.db.SQL("UPDATE review_domains SET due = ? WHERE due > ? AND due < ?"), now.Unix(), now.Add(farOff).Unix(), int64(never))
+	if err := errors.Join(err, err2, err3); err != nil {
 		return fmt.Errorf("review: %w", err)
 	}
 	return errors.Join(s.retire(ctx, known), s.trimMX(ctx))

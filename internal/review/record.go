@@ -71,6 +71,7 @@ func (r *recorder) group(all []Seen, group []int, changes []Changes) error {
 		l := all[n].Look
 		l.At = l.At.UTC().Truncate(time.Second)
 		m, d := memories[all[n].Domain], dues[all[n].Domain]
+		m.setRight(r.now.UTC().Truncate(time.Second))
 		m.see(l)
 		// Who is due already was touched while it was looked at, and has to be looked at again.
 		if all[n].next != nil && d.at > r.now.Unix() {

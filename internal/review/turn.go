@@ -9,13 +9,13 @@ import (
 // turn does what is due. It returns true if there may be more right now.
 func (s *Scheduler) turn(ctx context.Context) (more bool) {
 	now := s.o.Now()
-	if now.Sub(s.synced) >= enlistEach && s.tell("domains are not put on the schedule", s.sync(ctx)) {
+	if elapsed(now, s.synced, enlistEach) && s.tell("domains are not put on the schedule", s.sync(ctx)) {
 		s.synced = now
 	}
-	if now.Sub(s.counted) >= enlistEach && s.tell("findings are not counted", s.count(ctx)) {
+	if elapsed(now, s.counted, enlistEach) && s.tell("findings are not counted", s.count(ctx)) {
 		s.counted = now
 	}
-	if now.Sub(s.tidied) >= tidyEach && s.tell("what is old is not given up", s.store.Tidy(ctx, s.known)) {
+	if elapsed(now, s.tidied, tidyEach) && s.tell("what is old is not given up", s.store.Tidy(ctx, s.known)) {
 		s.tidied = now
 	}
 	s.tell("edited domains are not looked at", s.takeTouched(ctx))
