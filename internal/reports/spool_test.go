@@ -277,6 +277,46 @@ func TestSpoolEmptyFile(t *testing.T) {
 	}
 }
 
+// What is taken away is not written to any more, nobody is told that it stays, and those that
+// come after it do not wait for it.
+func TestSpoolTakenAway(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	s := openSpool(t, dir, 1<<20)
+	add(t, s, "one")
+	away := dir + ".away"
+	if err := errors.Join(os.Rename(dir, away), os.WriteFile(dir, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Add(t.Context(), arrival([]byte("two"))); err == nil {
+		t.Error("it says that a report stays where there is no directory")
+	}
+	if err := errors.Join(os.Remove(dir), os.Rename(away, dir)); err != nil {
+		t.Fatal(err)
+	}
+	add(t, s, "three")
+	if got := drain(t, s); !slices.Equal(got, []string{"one", "three"}) {
+		t.Errorf("read %q after it came back", got)
+	}
+
+	add(t, s, "four")
+	for _, file := range spoolFiles(t, dir, "") {
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(t, s, "five")
+	if got := drain(t, openSpool(t, dir, 1<<20)); !slices.Equal(got, []string{"five"}) {
+		t.Errorf("a crash left %q", got)
+	}
+	add(t, s, "six")
+	if got := drain(t, s); !slices.Equal(got, []string{"six"}) {
+		t.Errorf("read %q", got)
+	}
+	if left := spoolFiles(t, dir, ""); len(left) != 0 {
+		t.Errorf("there is %q", left)
+	}
+}
+
 func TestSpoolForeignFile(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "mine.spool"), nil, 0o600); err != nil {

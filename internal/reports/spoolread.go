@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 )
 
@@ -25,6 +26,10 @@ func (s *Spool) Next(ctx context.Context, count int, bytes int64) (*Batch, error
 		s.mu.Unlock()
 		if seg != nil {
 			b, err := s.read(seg, count, bytes)
+			if errors.Is(err, fs.ErrNotExist) {
+				s.forget(seg)
+				continue
+			}
 			if err != nil || len(b.Arrivals) > 0 {
 				return b, err
 			}
@@ -77,6 +82,17 @@ func (s *Spool) read(seg *segment, count int, limit int64) (*Batch, error) {
 	defer s.mu.Unlock()
 	seg.read = b.end
 	return b, nil
+}
+
+// forget gives up a file that somebody took away: who comes after it is not to wait for it.
+// Where it comes back, it is read at the next start.
+func (s *Spool) forget(seg *segment) {
+	s.mu.Lock()
+	defer s.unlock()
+	s.log.Error("a file of the spool is gone, and the reports in it with it; put it back and start again to have them", "file", seg.path, "bytes", seg.size-seg.stored)
+	seg.stored = seg.size
+	s.finish(seg)
+	s.remove(seg)
 }
 
 // tornAtMost is how much a crash may leave half written as a rule. More may be a length that

@@ -2,7 +2,9 @@ package reports
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,7 +36,7 @@ func (s *Spool) unlock() {
 		if e.keep {
 			remove = func(path string) error { return os.Rename(path, path+damagedSuffix) }
 		}
-		if err := remove(e.path); err != nil {
+		if err := remove(e.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			s.log.Warn("a file of the spool cannot be removed; it is read again at the next start, without effect", "err", err)
 		}
 	}
@@ -97,7 +99,12 @@ func (s *Spool) current() (*segment, error) {
 	seg, next := s.open(), s.next
 	s.mu.Unlock()
 	if seg != nil {
-		return seg, nil
+		if seg.inPlace() {
+			return seg, nil
+		}
+		s.mu.Lock()
+		s.finish(seg)
+		s.unlock()
 	}
 	path := filepath.Join(s.dir, fmt.Sprintf("%016x%s", next, segmentSuffix))
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
@@ -115,6 +122,17 @@ func (s *Spool) current() (*segment, error) {
 	seg = &segment{path: path, file: f}
 	s.files = append(s.files, seg)
 	return seg, nil
+}
+
+// inPlace reports whether the file is where it is looked for after a crash: what is written
+// to one that somebody moved or removed does not stay.
+func (seg *segment) inPlace() bool {
+	is, err := seg.file.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(seg.path)
+	return err == nil && os.SameFile(is, there)
 }
 
 // open returns the file that is written to; nil for none. mu is held.
