@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// DefaultConnections is the default of Limits.Connections.
-const DefaultConnections = 8192
+// DefaultConnections is the default of Limits.Connections: as many as a process of 256 MiB
+// has room for, whatever strangers do with them (docs/performance.md).
+const DefaultConnections = 2560
 
 // Limits bound what strangers can take. Zero stands for the default.
 type Limits struct {
-	// Connections open at a time, on all listeners together. The default, 8192,
-	// takes 200 MiB if all of them idle in HTTP/1.1, and 350 in HTTP/2; garbage, and
-	// the kernel's buffers, come on top (docs/performance.md).
+	// Connections open at a time, on all listeners together. The default is
+	// DefaultConnections.
 	Connections int
 
 	// ConnectionsPerAddress open at a time, per IPv4 address or IPv6 /64. The

@@ -156,11 +156,24 @@ func (a *attacker) loop(run func(*attacker) error) {
 		}
 		stop()
 		a.ready()
+		if a.order.Attackers > fastAttackers {
+			a.rest()
+		}
 		switch { // all other errors are the server's defence
 		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.EADDRNOTAVAIL):
 			a.t.Errorf("the attack is not what it should be: %v", err)
 			return
 		}
+	}
+}
+
+// rest is the pause of who lost his place and is one of many. Where they all come again at
+// once the system's own queue, of 4096, overflows: 10,000 take more than a server has to say
+// about.
+func (a *attacker) rest() {
+	select {
+	case <-time.After(time.Second):
+	case <-a.ctx.Done():
 	}
 }
 

@@ -13,7 +13,7 @@ const MaxPosted = tlsrpt.MaxPackedSize
 
 // PostLimits bound what strangers can take. Zero stands for the default.
 type PostLimits struct {
-	// Bytes of bodies held at a time. The default is 64 MiB. One half is for bodies up to
+	// Bytes of bodies held at a time. The default is 40 MiB. One half is for bodies up to
 	// 256 KiB, which nearly all are, so that large ones cannot shut them out.
 	Bytes int64
 
@@ -38,7 +38,7 @@ type PostLimits struct {
 
 func (l PostLimits) withDefaults() PostLimits {
 	return PostLimits{
-		Bytes:              cmp.Or(l.Bytes, 64<<20),
+		Bytes:              cmp.Or(l.Bytes, 40<<20),
 		BytesPerAddress:    cmp.Or(l.BytesPerAddress, 24<<20),
 		RequestsPerAddress: cmp.Or(l.RequestsPerAddress, 64),
 		Wait:               cmp.Or(l.Wait, 3*time.Second),
