@@ -39,6 +39,9 @@ const (
 	// hostileConnections is the limit of the server, its default.
 	hostileConnections = policyserve.DefaultConnections
 
+	// hostileShare is how many of them an address may have, its default too.
+	hostileShare = 256
+
 	// hostileMost is what the server may take with all of them.
 	hostileMost = 256 << 20
 
@@ -126,7 +129,7 @@ func runAttack(t *testing.T, a attack, length time.Duration) *hostileResult {
 		text.WriteString(drillTable(domains[i], 1))
 	}
 	s.replace("policies/a.toml", text.String())
-	s.append("mtasts-server.toml", fmt.Sprintf("[limits]\nconnections = %d\n", hostileScale(hostileConnections)))
+	s.append("mtasts-server.toml", fmt.Sprintf("[limits]\nconnections = %d\nconnections_per_address = %d\n", hostileScale(hostileConnections), max(hostileScale(hostileShare), 32)))
 	p := s.start()
 	good := newGoodSenders(p, domains)
 	for i := range domains {
