@@ -3,6 +3,7 @@ package config
 import (
 	"net"
 	"net/mail"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -128,7 +129,8 @@ func readWebhook(base string, t *table) *Webhook {
 }
 
 func isLocal(host string) bool {
-	return slices.Contains([]string{"localhost", "127.0.0.1", "::1"}, host)
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.IsLoopback()
 }
 
 func readAlertMail(base string, t *table) *AlertMail {

@@ -2,28 +2,66 @@ package app
 
 import (
 	"context"
+	"math/rand/v2"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sync/errgroup"
 
 	"mtasts-server/config"
 	"mtasts-server/mtasts"
 )
 
+const (
+	// adoptAtOnce is how many domains DNS is asked about at a time.
+	adoptAtOnce = 32
+
+	// adoptInVain is after how many of them, with no answer among them, DNS counts as dead.
+	adoptInVain = 100
+)
+
 // adopt finds out what DNS announces of domains that the ledger does not know: it is lost,
 // and what was served must not become milder for that.
 func (s *steward) adopt(ctx context.Context, known map[string]*config.Domain, unknown []string) {
-	for _, d := range pick(known, unknown) {
-		found, err := s.announced(ctx, d)
-		if err != nil {
-			s.log.Warn("DNS does not say what was announced of a domain", "domain", d.Name, "err", err)
-			continue
+	domains := pick(known, unknown)
+	rand.Shuffle(len(domains), func(i, j int) { domains[i], domains[j] = domains[j], domains[i] }) // those that never answer hold up nobody
+	var mu sync.Mutex
+	var answered, enforcing int
+	failed := map[string]error{}
+	var eg errgroup.Group
+	eg.SetLimit(adoptAtOnce)
+	for _, d := range domains {
+		mu.Lock()
+		dead := answered == 0 && len(failed) >= adoptInVain
+		mu.Unlock()
+		if dead || ctx.Err() != nil {
+			break
 		}
-		if found.enforces() {
-			s.log.Warn("the ledger knows nothing of a domain, and DNS announces that it enforces: so it does", "domain", d.Name)
-		}
-		s.stager.learn(d.Name, found)
+		eg.Go(func() error {
+			found, err := s.announced(ctx, d)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failed[d.Name] = err
+				return nil
+			}
+			answered++
+			if found.enforces() {
+				enforcing++
+			}
+			s.stager.learn(d.Name, found)
+			return nil
+		})
+	}
+	_ = eg.Wait() // no error ends the others
+	if enforcing > 0 {
+		s.log.Warn("the ledger knows nothing of domains of which DNS announces that they enforce: so they do", "domains", enforcing)
+	}
+	for name, err := range failed {
+		s.log.Warn("DNS does not say what was announced of domains; they are not served before it does", "domains", len(domains)-answered, "one", name, "err", err)
+		break
 	}
 }
 

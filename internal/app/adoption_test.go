@@ -1,11 +1,17 @@
 package app
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
+
+	"mtasts-server/internal/lookup"
 	"mtasts-server/mtasts"
 )
 
@@ -60,9 +66,39 @@ func TestAdoption(t *testing.T) {
 			}
 			y.dead = false // as nothing is announced, they begin in testing
 			y.clock = y.clock.Add(time.Hour)
-			y.app.steward.attend(t.Context())
+			y.app.steward.ask(t.Context())
 			y.want(auto, "once DNS answers", "testing 1d")
 		})
+	}
+}
+
+// Thousands of domains do not ask a dead DNS one after the other, nor wait for those of them
+// that never answer.
+func TestAdoptionOfMany(t *testing.T) {
+	y := newHousehold(t, "refuse")
+	var unknown []string
+	for i := range 1000 {
+		unknown = append(unknown, y.move(fmt.Sprintf("d%d.example", i), "enforce", "30d", false).name)
+	}
+	y.save()
+	var asked atomic.Int64
+	y.app.steward.resolver = lookup.Over(func(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
+		asked.Add(1)
+		if !y.dead && strings.Contains(q.Question[0].Name, "7.example") {
+			return nil, context.DeadlineExceeded
+		}
+		return y.answer(ctx, q)
+	}, func() time.Time { return y.clock })
+	y.dead = true
+	y.app.steward.ask(t.Context())
+	if n := asked.Load(); n < adoptInVain || n > 10*adoptInVain {
+		t.Errorf("dead DNS was asked %d times", n)
+	}
+	y.dead = false
+	y.clock = y.clock.Add(time.Hour)
+	y.app.steward.ask(t.Context())
+	if left := y.app.publisher.stager.unasked(); len(left) != 100 || !strings.HasSuffix(left[0], "7.example") {
+		t.Errorf("%d of %d wait: %v", len(left), len(unknown), left[:min(3, len(left))])
 	}
 }
 

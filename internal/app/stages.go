@@ -239,6 +239,13 @@ func (s *stager) questions() (unknown, guarded, edits []string) {
 	return slices.Sorted(maps.Keys(s.unknown)), slices.Sorted(maps.Keys(s.guarded)), edits
 }
 
+// unasked are the domains that wait for DNS.
+func (s *stager) unasked() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.unknown))
+}
+
 // changed returns the domains of which the stage may have changed, once.
 func (s *stager) changed() map[string]bool {
 	s.mu.Lock()

@@ -78,9 +78,12 @@ func (s *steward) run(ctx context.Context) {
 	s.attend(ctx)
 	s.pace(ctx)
 	for {
-		var again <-chan time.Time
-		if s.failed() {
+		var again, ask <-chan time.Time
+		switch {
+		case s.failed():
 			again = time.After(attendAgain)
+		case s.stager.waiting() > 0:
+			ask = time.After(attendAgain)
 		}
 		select {
 		case <-ctx.Done():
@@ -92,6 +95,8 @@ func (s *steward) run(ctx context.Context) {
 		case <-again:
 			s.attend(ctx)
 			s.pace(ctx)
+		case <-ask:
+			s.ask(ctx)
 		case <-s.asked:
 			s.attend(ctx)
 			s.pace(ctx)
@@ -111,6 +116,15 @@ func ring(bell chan struct{}) {
 	select {
 	case bell <- struct{}{}:
 	default: // it rings already
+	}
+}
+
+// ask has DNS say what was announced of those that wait for that.
+func (s *steward) ask(ctx context.Context) {
+	unknown := s.stager.unasked()
+	s.adopt(ctx, byName(s.snapshot(), unknown), unknown)
+	if s.stager.hasChanged() {
+		s.look()
 	}
 }
 
