@@ -41,12 +41,13 @@ func newReview() *cobra.Command {
 				return usageError{fmt.Errorf("unknown format %q: want one of markdown, html, json", format)}
 			}
 			return withRollout(cmd, func(r *app.Rollout) error {
-				since, until := last.period(time.Now())
+				now := time.Now()
+				since, _ := last.period(now)
 				certificates, err := servedCertificates(cmd.Context(), adminAddress(cmd))
 				if err != nil {
 					fmt.Fprintf(cmd.ErrOrStderr(), "nothing is known of certificates: %v\n", err)
 				}
-				page, err := r.Review(cmd.Context(), name, since, until, certificates)
+				page, err := r.Review(cmd.Context(), name, since, now, certificates)
 				if err != nil {
 					return err
 				}

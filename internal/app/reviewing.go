@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -326,14 +327,18 @@ func (r *reviewing) expect(domain string) {
 	}
 }
 
-// again looks at once at what is open: somebody says that it is mended.
+// again looks at once at what is open, or could not be seen: somebody says that it is mended.
 func (r *reviewing) again(ctx context.Context) {
 	if r.scheduler == nil {
 		return
 	}
 	list, err := r.looks.Open(ctx, review.Filter{Limit: againAtMost})
-	if err != nil {
+	unseen, err2 := r.looks.Unseen(ctx, againAtMost)
+	if err := errors.Join(err, err2); err != nil {
 		r.log.Warn("it cannot be seen which domains to look at again", "err", err)
+	}
+	for _, d := range unseen {
+		r.scheduler.Touch(d)
 	}
 	for _, f := range list {
 		r.scheduler.Touch(f.Domain)

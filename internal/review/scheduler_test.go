@@ -639,3 +639,24 @@ func TestOptions(t *testing.T) {
 		}
 	})
 }
+
+// Who could not be looked at is known, so that he can be at once when somebody asks.
+func TestUnseen(t *testing.T) {
+	bubble(t, func(t *testing.T, s *review.Store) {
+		w := newWorld(names(review.Testing, 2)...)
+		dead := w.domains[1].Name
+		w.always(dead, review.Look{})
+		run(t, w.options(s), func(sch *review.Scheduler) {
+			wait(10 * time.Minute)
+			if unseen, err := s.Unseen(t.Context(), 10); err != nil || !slices.Equal(unseen, []string{dead}) {
+				t.Error(unseen, err)
+			}
+			w.always(dead, good())
+			sch.Touch(dead)
+			wait(time.Second)
+			if unseen, err := s.Unseen(t.Context(), 10); err != nil || len(unseen) > 0 {
+				t.Error(unseen, err)
+			}
+		})
+	})
+}
