@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -35,30 +37,33 @@ var ErrFull = errors.New("reports: the spool is full")
 // It is a directory of files that are written once, from start to end. A record is its
 // length and CRC-32C, four bytes each, and then an Arrival; a file goes when all in it
 // was stored. After a crash what is left is read again: the database knows what it has
-// already. Only one process may use the directory at a time.
+// already. Each file is locked by the process that has it: another one, as that which takes
+// its place, comes to it when it has ended.
 type Spool struct {
 	dir   string
 	limit int64
 	log   *slog.Logger
 
 	mu       sync.Mutex
-	files    []*segment // in order; the last one may be written to
+	files    []*segment // in the order in which they are read
 	next     uint64     // number of the next file
 	waiting  *group     // what is to be written next
 	ended    []ended    // what is to be done to files without mu: a disk that hangs holds up nobody
 	flushing bool
+	others   bool          // another process has files here
 	arrived  chan struct{} // has a value when there is something to read
 	memory   *semaphore.Weighted
 }
 
 // segment is one file.
 type segment struct {
-	path   string
-	file   *os.File // that it is written by; nil: no more
-	size   int64    // what is there to stay
-	read   int64    // what was read
-	stored int64    // what was stored of it
-	keep   bool     // it stays, for people: there is what can neither be read nor copied
+	path    string
+	file    *os.File // locked for as long as it is there
+	writing bool     // it is the one that is written to
+	size    int64    // what is there to stay
+	read    int64    // what was read
+	stored  int64    // what was stored of it
+	keep    bool     // it stays, for people: there is what can neither be read nor copied
 }
 
 // group is what is brought to disk at once, as that takes the same time for one and many.
@@ -75,32 +80,85 @@ func OpenSpool(dir string, limit int64, log *slog.Logger) (*Spool, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
-	paths, err := filepath.Glob(filepath.Join(dir, "*"+segmentSuffix))
+	s := &Spool{dir: dir, limit: limit, log: log, arrived: make(chan struct{}, 1), memory: semaphore.NewWeighted(maxWriting)}
+	if err := s.adopt(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// adopt takes the files that nobody has: a process left them that has ended.
+func (s *Spool) adopt() error {
+	paths, err := filepath.Glob(filepath.Join(s.dir, "*"+segmentSuffix))
 	if err != nil {
-		return nil, fmt.Errorf("spool: %w", err)
+		return fmt.Errorf("spool: %w", err)
 	}
 	slices.Sort(paths)
-	s := &Spool{dir: dir, limit: limit, log: log, arrived: make(chan struct{}, 1), memory: semaphore.NewWeighted(maxWriting)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.others = false
 	for _, path := range paths {
-		fi, err := os.Stat(path)
-		if err != nil {
-			return nil, fmt.Errorf("spool: %w", err)
+		if slices.ContainsFunc(s.files, func(seg *segment) bool { return seg.path == path }) {
+			continue
 		}
 		var n uint64
 		if _, err := fmt.Sscanf(filepath.Base(path), "%016x"+segmentSuffix, &n); err != nil {
-			return nil, fmt.Errorf("spool: %q does not belong there: move it away", path)
+			return fmt.Errorf("spool: %q does not belong there: move it away", path)
 		}
 		s.next = max(s.next, n+1)
-		if fi.Size() == 0 { // a crash came before anything was written
+		seg, err := take(path)
+		switch {
+		case err != nil:
+			return fmt.Errorf("spool: %w", err)
+		case seg == nil:
+			s.others = true
+		case seg.size == 0: // a crash came before anything was written
 			os.Remove(path) // or it is there at the next start again, and does no harm
-			continue
+			seg.file.Close()
+		default:
+			s.files = append(s.files, seg)
 		}
-		s.files = append(s.files, &segment{path: path, size: fi.Size()})
 	}
 	if len(s.files) > 0 {
-		s.arrived <- struct{}{}
+		s.wake()
 	}
-	return s, nil
+	return nil
+}
+
+// take opens the file at path and locks it; nil if another process has it.
+func take(path string) (*segment, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // who had it is done with it
+	}
+	if err != nil {
+		return nil, err
+	}
+	seg := &segment{path: path, file: f}
+	if !lockFile(f) || !seg.inPlace() {
+		f.Close()
+		return nil, nil
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	seg.size = fi.Size()
+	return seg, nil
+}
+
+// lockFile reports whether nobody else has f. Where the file system has no locks, nobody has.
+func lockFile(f *os.File) bool {
+	return !errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB), syscall.EWOULDBLOCK)
+}
+
+// wake has Next look again.
+func (s *Spool) wake() {
+	select {
+	case s.arrived <- struct{}{}:
+	default:
+	}
 }
 
 // Bytes returns how much waits to be stored.

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"go.uber.org/goleak"
 
@@ -57,6 +58,17 @@ func drain(t *testing.T, s *reports.Spool) (texts []string) {
 			texts = append(texts, string(a.Data))
 		}
 		s.Stored(b)
+	}
+}
+
+// crash is the end of who has the spool in dir: nobody has its files any more.
+func crash(t *testing.T, dir string) {
+	t.Helper()
+	for _, file := range spoolFiles(t, dir, ".spool") {
+		data, err := os.ReadFile(file)
+		if err := errors.Join(err, os.Remove(file), os.WriteFile(file, data, 0o600)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -114,6 +126,7 @@ func TestSpoolAfterCrash(t *testing.T) {
 			}
 			f.WriteString(tail)
 			f.Close()
+			crash(t, dir)
 			s := openSpool(t, dir, 1<<20)
 			add(t, s, "three")
 			if got := drain(t, s); strings.Join(got, " ") != "one two three" {
@@ -142,6 +155,7 @@ func TestSpoolBitRot(t *testing.T) {
 	if err := os.WriteFile(file, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	crash(t, dir)
 	if got := drain(t, openSpool(t, dir, 1<<20)); strings.Join(got, " ") != "one three" {
 		t.Errorf("%q", got)
 	}
@@ -160,6 +174,7 @@ func TestSpoolZeros(t *testing.T) {
 	if fi, err := os.Stat(file); err != nil || os.Truncate(file, fi.Size()+1<<16) != nil {
 		t.Fatal(err)
 	}
+	crash(t, dir)
 	var log bytes.Buffer
 	s, err := reports.OpenSpool(dir, 1<<20, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
@@ -189,6 +204,7 @@ func TestSpoolDamagedAndDiskFull(t *testing.T) {
 	if err := os.Symlink(filepath.Join(dir, "nowhere", "x"), file+".damaged"); err != nil { // it cannot be opened
 		t.Fatal(err)
 	}
+	crash(t, dir)
 	if got := drain(t, openSpool(t, dir, 1<<20)); strings.Join(got, " ") != "one" {
 		t.Errorf("%q", got)
 	}
@@ -305,16 +321,53 @@ func TestSpoolTakenAway(t *testing.T) {
 		}
 	}
 	add(t, s, "five")
-	if got := drain(t, openSpool(t, dir, 1<<20)); !slices.Equal(got, []string{"five"}) {
-		t.Errorf("a crash left %q", got)
+	after := t.TempDir()
+	if err := os.CopyFS(after, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if got := drain(t, openSpool(t, after, 1<<20)); !slices.Equal(got, []string{"five"}) {
+		t.Errorf("a crash would leave %q", got)
 	}
 	add(t, s, "six")
-	if got := drain(t, s); !slices.Equal(got, []string{"six"}) {
+	if got := drain(t, s); !slices.Equal(got, []string{"five", "six"}) {
 		t.Errorf("read %q", got)
 	}
 	if left := spoolFiles(t, dir, ""); len(left) != 0 {
 		t.Errorf("there is %q", left)
 	}
+}
+
+// While one process takes the place of another, both have the directory: each reads what it
+// wrote, and what one leaves the other takes.
+func TestSpoolOfTwo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		old := openSpool(t, dir, 1<<20)
+		add(t, old, "one")
+		s := openSpool(t, dir, 1<<20)
+		if n := s.Bytes(); n != 0 {
+			t.Errorf("it has %d bytes of another's", n)
+		}
+		add(t, s, "two")
+		add(t, old, "three")
+		if got := drain(t, s); !slices.Equal(got, []string{"two"}) {
+			t.Errorf("read %q", got)
+		}
+		if got := drain(t, old); !slices.Equal(got, []string{"one", "three"}) {
+			t.Errorf("the old one read %q", got)
+		}
+		add(t, old, "four")
+		again := openSpool(t, dir, 1<<20)
+		crash(t, dir)
+		b, err := again.Next(t.Context(), 9, 1<<20)
+		if err != nil || len(b.Arrivals) != 1 || string(b.Arrivals[0].Data) != "four" {
+			t.Fatalf("left was %+v, %v", b, err)
+		}
+		again.Stored(b)
+		if left := spoolFiles(t, dir, ""); len(left) != 0 {
+			t.Errorf("there is %q", left)
+		}
+	})
 }
 
 func TestSpoolForeignFile(t *testing.T) {

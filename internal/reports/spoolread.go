@@ -8,7 +8,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"time"
 )
+
+// adoptEvery is how often files are looked for that another process had, and has left.
+const adoptEvery = 30 * time.Second
 
 // Batch is what Next read.
 type Batch struct {
@@ -22,7 +26,7 @@ type Batch struct {
 func (s *Spool) Next(ctx context.Context, count int, bytes int64) (*Batch, error) {
 	for {
 		s.mu.Lock()
-		seg := s.unread()
+		seg, others := s.unread(), s.others
 		s.mu.Unlock()
 		if seg != nil {
 			b, err := s.read(seg, count, bytes)
@@ -36,8 +40,16 @@ func (s *Spool) Next(ctx context.Context, count int, bytes int64) (*Batch, error
 			s.Stored(b) // it was damaged, and is out of the way
 			continue
 		}
+		var again <-chan time.Time
+		if others {
+			again = time.After(adoptEvery)
+		}
 		select {
 		case <-s.arrived:
+		case <-again:
+			if err := s.adopt(); err != nil {
+				return nil, err
+			}
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -146,7 +158,7 @@ func (s *Spool) Stored(b *Batch) {
 	s.mu.Lock()
 	defer s.unlock()
 	b.seg.stored = b.end
-	if b.seg.file == nil && b.seg.stored >= b.seg.size {
+	if !b.seg.writing && b.seg.stored >= b.seg.size {
 		s.remove(b.seg)
 		return
 	}
@@ -158,8 +170,5 @@ func (s *Spool) Again(b *Batch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b.seg.read = b.seg.stored
-	select {
-	case s.arrived <- struct{}{}:
-	default:
-	}
+	s.wake()
 }

@@ -12,11 +12,9 @@ import (
 
 // ended is a file that nothing is written to any more.
 type ended struct {
-	path string
-	file *os.File // to be closed at size; nil: it is
+	seg  *segment
 	size int64
 	gone bool // it is to be removed
-	keep bool // not quite
 }
 
 // unlock unlocks mu, and does then what waits for that.
@@ -25,20 +23,18 @@ func (s *Spool) unlock() {
 	s.ended = nil
 	s.mu.Unlock()
 	for _, e := range all {
-		if e.file != nil {
-			_ = e.file.Truncate(e.size) // half a record would be told of at the next start
-			e.file.Close()              // it was synced, or is of no use
-		}
 		if !e.gone {
+			_ = e.seg.file.Truncate(e.size) // half a record would be told of at the next start
 			continue
 		}
 		remove := os.Remove
-		if e.keep {
+		if e.seg.keep {
 			remove = func(path string) error { return os.Rename(path, path+damagedSuffix) }
 		}
-		if err := remove(e.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := remove(e.seg.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			s.log.Warn("a file of the spool cannot be removed; it is read again at the next start, without effect", "err", err)
 		}
+		e.seg.file.Close() // all of it was synced, or is of no use
 	}
 }
 
@@ -86,17 +82,14 @@ func (s *Spool) write(g *group) error {
 	if seg.size >= segmentSize {
 		s.finish(seg)
 	}
-	select {
-	case s.arrived <- struct{}{}:
-	default:
-	}
+	s.wake()
 	return nil
 }
 
 // current returns the file to write to, and begins one where there is none.
 func (s *Spool) current() (*segment, error) {
 	s.mu.Lock()
-	seg, next := s.open(), s.next
+	seg := s.open()
 	s.mu.Unlock()
 	if seg != nil {
 		if seg.inPlace() {
@@ -106,22 +99,31 @@ func (s *Spool) current() (*segment, error) {
 		s.finish(seg)
 		s.unlock()
 	}
-	path := filepath.Join(s.dir, fmt.Sprintf("%016x%s", next, segmentSuffix))
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
-	if err != nil {
-		return nil, fmt.Errorf("spool: %w", err)
+	for {
+		s.mu.Lock()
+		path := filepath.Join(s.dir, fmt.Sprintf("%016x%s", s.next, segmentSuffix))
+		s.next++
+		s.mu.Unlock()
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o640)
+		if errors.Is(err, fs.ErrExist) {
+			continue // another process has begun it
+		}
+		if err != nil {
+			return nil, fmt.Errorf("spool: %w", err)
+		}
+		if err := syncDir(s.dir); err != nil {
+			f.Close()
+			os.Remove(path)
+			return nil, err
+		}
+		if seg := (&segment{path: path, file: f, writing: true}); lockFile(f) && seg.inPlace() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.files = append(s.files, seg)
+			return seg, nil
+		}
+		f.Close() // another process took it for left over
 	}
-	if err := syncDir(s.dir); err != nil {
-		f.Close()
-		os.Remove(path)
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.next++
-	seg = &segment{path: path, file: f}
-	s.files = append(s.files, seg)
-	return seg, nil
 }
 
 // inPlace reports whether the file is where it is looked for after a crash: what is written
@@ -137,19 +139,19 @@ func (seg *segment) inPlace() bool {
 
 // open returns the file that is written to; nil for none. mu is held.
 func (s *Spool) open() *segment {
-	if n := len(s.files); n > 0 && s.files[n-1].file != nil {
-		return s.files[n-1]
+	if i := slices.IndexFunc(s.files, func(seg *segment) bool { return seg.writing }); i >= 0 {
+		return s.files[i]
 	}
 	return nil
 }
 
 // finish has nothing more written to seg. mu is held.
 func (s *Spool) finish(seg *segment) {
-	if seg.file == nil {
+	if !seg.writing {
 		return
 	}
-	s.ended = append(s.ended, ended{file: seg.file, size: seg.size})
-	seg.file = nil
+	seg.writing = false
+	s.ended = append(s.ended, ended{seg: seg, size: seg.size})
 	if seg.stored >= seg.size {
 		s.remove(seg)
 	}
@@ -157,8 +159,8 @@ func (s *Spool) finish(seg *segment) {
 
 // tidy takes away the file that is written to where all in it was stored. mu is held.
 func (s *Spool) tidy() {
-	if n := len(s.files); n > 0 && !s.flushing && s.files[n-1].size > 0 && s.files[n-1].stored >= s.files[n-1].size {
-		s.finish(s.files[n-1])
+	if seg := s.open(); seg != nil && !s.flushing && seg.size > 0 && seg.stored >= seg.size {
+		s.finish(seg)
 	}
 }
 
@@ -167,7 +169,7 @@ func (s *Spool) remove(seg *segment) {
 	if !slices.Contains(s.files, seg) {
 		return
 	}
-	s.ended = append(s.ended, ended{path: seg.path, gone: true, keep: seg.keep})
+	s.ended = append(s.ended, ended{seg: seg, gone: true})
 	s.files = slices.DeleteFunc(s.files, func(x *segment) bool { return x == seg })
 }
 
