@@ -42,6 +42,7 @@ check: ## formatters, linters, tidiness
 
 test: setup check ## everything that must hold
 	go test -race -timeout 20m ./...
+	go test -run '^TestLong' ./internal/reports ./internal/review # with -race they would take minutes, and skip
 	cd $(E2E) && go test -race -timeout 30m ./...
 
 fuzz: ## each fuzz test for FUZZTIME

@@ -81,7 +81,7 @@ func TestMistake(t *testing.T) {
 }
 
 // Large reports take the places of many, or a stranger would fill the disk.
-func TestFloodOfLargeOnes(t *testing.T) {
+func TestLongFloodOfLargeOnes(t *testing.T) {
 	if raceDetector {
 		t.Skip("it is about memory and numbers, and takes minutes then")
 	}

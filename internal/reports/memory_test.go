@@ -38,7 +38,7 @@ func bomb(t *testing.T, domain string, i int) []byte {
 
 // What is small in the spool and large when it is read is in memory a few at a time:
 // hundreds fit into one batch.
-func TestBatchMemory(t *testing.T) {
+func TestLongBatchMemory(t *testing.T) {
 	if raceDetector {
 		t.Skip("it is about memory and numbers, and takes minutes then")
 	}

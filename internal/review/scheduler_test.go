@@ -156,7 +156,7 @@ func names(risk review.Risk, n int) []review.Domain {
 	return list
 }
 
-func TestPace(t *testing.T) {
+func TestLongPace(t *testing.T) {
 	if raceDetector {
 		t.Skip("weeks of a schedule take minutes then; other tests look for races")
 	}
@@ -200,7 +200,7 @@ func TestPace(t *testing.T) {
 
 // 3,000 new domains are spread out, and what is found meanwhile has its turn at once. A
 // restart knows all that.
-func TestSpreadAndRestart(t *testing.T) {
+func TestLongSpreadAndRestart(t *testing.T) {
 	if raceDetector {
 		t.Skip("weeks of a schedule take minutes then; other tests look for races")
 	}
@@ -309,7 +309,7 @@ func TestExpect(t *testing.T) {
 }
 
 // A provider with 200 domains is dead. The others are looked at as ever.
-func TestDeadOnesDelayNobody(t *testing.T) {
+func TestLongDeadOnesDelayNobody(t *testing.T) {
 	if raceDetector {
 		t.Skip("weeks of a schedule take minutes then; other tests look for races")
 	}
@@ -362,7 +362,7 @@ func (w *world) gapsIf(domain string) (looks int, longest time.Duration) {
 
 // Our own DNS dies for half a day: no finding opens or closes, one line says so, and
 // there is hardly a look. Then everything goes on.
-func TestOutageOfOurs(t *testing.T) {
+func TestLongOutageOfOurs(t *testing.T) {
 	if raceDetector {
 		t.Skip("weeks of a schedule take minutes then; other tests look for races")
 	}

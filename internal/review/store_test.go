@@ -342,7 +342,7 @@ func TestBounds(t *testing.T) {
 }
 
 // Who names other hosts each day fills nothing.
-func TestClosedOnesAreBounded(t *testing.T) {
+func TestLongClosedOnesAreBounded(t *testing.T) {
 	if raceDetector {
 		t.Skip("weeks of a schedule take minutes then; other tests look for races")
 	}
