@@ -79,8 +79,12 @@ func newLooker(s config.Settings, domain func(string) *config.Domain, book *ledg
 
 // look is a review.Looker.
 func (l *looker) look(ctx context.Context, domain string) (review.Look, error) {
-	report := l.currentRun().Check(ctx, domain, l.want(domain))
+	want := l.want(domain)
+	report := l.currentRun().Check(ctx, domain, want)
 	look := lookOf(report, l.now())
+	if want == nil { // that nothing is published is as it should be
+		look.Problems = slices.DeleteFunc(look.Problems, func(p review.Problem) bool { return p.Code == sendercheck.NotPublished })
+	}
 	l.addCAA(ctx, domain, &look)
 	l.addOwners(domain, &look)
 	l.addReports(ctx, domain, &look)
@@ -174,10 +178,12 @@ func (l *looker) currentRun() *sendercheck.Run {
 	return l.run
 }
 
-// want is what is served of a domain; nil where nothing is.
+// want is what is to be seen of a domain; nil where nothing is, or need not be any more
+// (RFC 8461 §8.3).
 func (l *looker) want(domain string) *sendercheck.Want {
 	e, published := l.ledger.Lookup(domain)
-	if !published {
+	at, withdrawn := e.WithdrawnAt()
+	if !published || withdrawn && !l.now().Before(at) {
 		return nil
 	}
 	w := &sendercheck.Want{Body: e.Body, ID: e.ID, Target: l.settings.DNS.Target}
