@@ -166,7 +166,9 @@ func readCare(t *table) *Care {
 			r.oneOf("result", x.Result, known)
 		}
 		x.Note, _ = r.text("note", `"the certificate was renewed"`)
-		x.Before = r.date("before", true)
+		if end := r.date("before", true); !end.IsZero() {
+			x.Before = end.AddDate(0, 0, -1) // the start of that day: its own failures are none of these
+		}
 		if x.Note == "" {
 			r.errorf("", "", `write note = "what was done about them"`, "resolved has no note")
 		}

@@ -3,6 +3,7 @@ package config_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"mtasts-server/config"
 )
@@ -43,5 +44,32 @@ func TestRolloutNumbersFit(t *testing.T) {
 				t.Errorf("problems %q, %d domains, want %q", got, len(snap.Domains), want)
 			}
 		})
+	}
+}
+
+// What is resolved happened before the day that is named. What is said until a day holds on
+// that day too.
+func TestDaysOfWords(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "main.toml", "")
+	write(t, "policies/all.toml", "[domains.\"a.example\"]\nmx = [\"mx.a.example\"]\ntlsrpt = [\"mailto:t@a.example\"]\n"+
+		"resolved = [{ before = \"2026-11-20\", note = \"n\" }, { before = 2026-11-20, note = \"n\" }]\noverride = { reason = \"r\", author = \"a\", until = 2026-11-20 }\n")
+	l, err := config.NewLoader("main.toml", config.LoaderOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	snap, _ := l.Load()
+	if len(snap.Domains) != 1 {
+		t.Fatalf("problems: %v", snap.Problems)
+	}
+	day := time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)
+	care := snap.Domains[0].Care
+	for _, r := range care.Resolved {
+		if !r.Before.Equal(day) {
+			t.Errorf("resolved before %s, want %s", r.Before, day)
+		}
+	}
+	if !care.Override.Until.Equal(day.AddDate(0, 0, 1)) {
+		t.Errorf("until %s, want the end of %s", care.Override.Until, day)
 	}
 }
