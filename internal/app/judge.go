@@ -16,8 +16,10 @@ import (
 )
 
 const (
-	// lookBack is how far evidence is looked at: the longest a rung takes, with room.
+	// lookBack is how far evidence is looked at, at least: the longest that a step takes as
+	// advised, with room. roomBack is that room where numbers of their own ask for more.
 	lookBack = 120 * 24 * time.Hour
+	roomBack = 14 * 24 * time.Hour
 
 	// streamFrom is from how many domains on the sums of all are read in one go.
 	streamFrom = 200
@@ -74,7 +76,7 @@ func (j *judge) each(ctx context.Context, domains []*config.Domain, f func(*judg
 		}
 		return f(x)
 	}
-	first := now.Add(-lookBack)
+	first := now.Add(-lookBackOf(domains))
 	switch {
 	case j.reports == nil:
 		for _, d := range domains {
@@ -96,6 +98,26 @@ func (j *judge) each(ctx context.Context, domains []*config.Domain, f func(*judg
 		}
 	}
 	return nil
+}
+
+// lookBackOf is how far back the evidence on domains goes: a failure that is not looked at
+// would hold nothing back.
+func lookBackOf(domains []*config.Domain) time.Duration {
+	far := lookBack
+	seen := map[*config.Plan]bool{nil: true}
+	for _, d := range domains {
+		if seen[d.Plan] {
+			continue
+		}
+		seen[d.Plan] = true
+		gates, _ := gatesOf(d.Plan)
+		days := gates.Windows
+		for _, r := range gates.Ladder {
+			days = max(days, r.Clean)
+		}
+		far = max(far, time.Duration(days)*24*time.Hour+gates.Lag+roomBack)
+	}
+	return far
 }
 
 // versions are the policies that were served of domain.

@@ -28,3 +28,26 @@ func TestOneMisfitHoldsUpNoOther(t *testing.T) {
 		t.Errorf("ready: %v, %v", ready, err)
 	}
 }
+
+// A step that takes half a year without failures looks at half a year.
+func TestLongWindowsAreLookedAtWhole(t *testing.T) {
+	y := newHousehold(t, "off")
+	a := y.move("a.example", "testing", "1d", false)
+	a.windows = 160
+	y.save()
+	y.days(3)
+	a.trouble = "certificate-expired"
+	y.days(1)
+	a.trouble = ""
+	y.days(140)
+	passed := map[string]bool{}
+	err := y.app.steward.judge.each(t.Context(), y.app.publisher.shown.Load().Domains, func(x *judged) error {
+		for _, g := range x.verdict.Gates {
+			passed[g.Name] = g.Passed
+		}
+		return nil
+	})
+	if err != nil || passed["failures"] || !passed["sessions"] {
+		t.Errorf("gates: %v, %v", passed, err)
+	}
+}
