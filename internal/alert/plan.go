@@ -23,6 +23,10 @@ const (
 
 	// ownersAtOnce is to how many owners a digest, or many told together, are sent as well.
 	ownersAtOnce = 100
+
+	// clockOff is how far ahead of now a time may be that was noted before: other processes
+	// have other clocks. Beyond that the clock was wrong then, and what it noted holds up nothing.
+	clockOff = time.Hour
 )
 
 // plan makes messages of what is to be told.
@@ -54,7 +58,12 @@ func (s *Sender) idle(ctx context.Context, now time.Time) (bool, error) {
 	var urgent bool
 	var last int64
 	err := s.o.DB.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM alerts WHERE pending = 2), at FROM alert_turns WHERE name = 'digest'").Scan(&urgent, &last)
-	return !urgent && last >= s.turn(now), err
+	return !urgent && s.digested(last, now), err
+}
+
+// digested reports whether the digest that is due was made, where the last one was due then.
+func (s *Sender) digested(last int64, now time.Time) bool {
+	return last >= s.turn(now) && last <= now.Add(clockOff).Unix()
 }
 
 // turn is when the last digest was due.
@@ -87,9 +96,12 @@ func (p *planner) exec(query string, args ...any) error {
 // ago is the Unix time of d before now.
 func (p *planner) ago(d time.Duration) int64 { return p.now.Add(-d).Unix() }
 
+// ahead is the latest Unix time that a clock that is right can have noted.
+func (p *planner) ahead() int64 { return p.now.Add(clockOff).Unix() }
+
 // urgent makes messages of what is to be told at once.
 func (p *planner) urgent() error {
-	made, err := p.number("SELECT count(DISTINCT message) FROM alert_messages WHERE kind IN ('opened', 'closed') AND made > ?", p.ago(time.Hour))
+	made, err := p.number("SELECT count(DISTINCT message) FROM alert_messages WHERE kind IN ('opened', 'closed') AND made > ? AND made <= ?", p.ago(time.Hour), p.ahead())
 	if err != nil {
 		return err
 	}
@@ -111,10 +123,10 @@ func (p *planner) urgent() error {
 // more tells together what is too much to be told singly.
 func (p *planner) more() error {
 	oldest, err := p.number("SELECT coalesce(min(pending_since), 0) FROM alerts WHERE pending = 2")
-	if err != nil || oldest == 0 || oldest > p.ago(gatherFor) {
+	if err != nil || oldest == 0 || oldest > p.ago(gatherFor) && oldest <= p.ahead() {
 		return err
 	}
-	last, err := p.number("SELECT coalesce(max(made), 0) FROM alert_messages WHERE kind = 'more'")
+	last, err := p.number("SELECT coalesce(max(made), 0) FROM alert_messages WHERE kind = 'more' AND made <= ?", p.ahead())
 	if err != nil || last > p.ago(moreEvery) {
 		return err
 	}
@@ -130,8 +142,7 @@ func (p *planner) digest() error {
 	if err != nil {
 		return err
 	}
-	turn := p.s.turn(p.now)
-	if last >= turn {
+	if p.s.digested(last, p.now) {
 		return nil
 	}
 	if last != 0 { // the first start begins a day
@@ -145,7 +156,7 @@ func (p *planner) digest() error {
 	if err := p.tidy(); err != nil {
 		return err
 	}
-	return p.exec("UPDATE alert_turns SET at = ? WHERE name = 'digest'", turn)
+	return p.exec("UPDATE alert_turns SET at = ? WHERE name = 'digest'", p.s.turn(p.now))
 }
 
 // told notes that people learn of rows, by messages that are made in the same transaction.

@@ -33,8 +33,9 @@ func (s *Sender) due(ctx context.Context, channel string) ([]*queued, error) {
 	if err := s.prepareTables(ctx); err != nil {
 		return nil, err
 	}
-	rows, err := s.o.DB.QueryContext(ctx, s.o.DB.SQL("SELECT id, recipient, made, tries, next, body FROM alert_messages WHERE channel = ? AND state = 'waiting' AND next <= ? ORDER BY next, id LIMIT ?"),
-		channel, s.o.Now().Unix(), sendBatch)
+	now := s.o.Now()
+	rows, err := s.o.DB.QueryContext(ctx, s.o.DB.SQL("SELECT id, recipient, made, tries, next, body FROM alert_messages WHERE channel = ? AND state = 'waiting' AND (next <= ? OR next > ?) ORDER BY next, id LIMIT ?"),
+		channel, now.Unix(), now.Add(lastWait+clockOff).Unix(), sendBatch) // nobody waits so long, but by a clock that was wrong
 	if err != nil {
 		return nil, err
 	}

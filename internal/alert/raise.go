@@ -157,7 +157,7 @@ func (r *row) tell(now int64) *row {
 	if !r.alert.Urgent {
 		return r
 	}
-	if now-r.first >= int64(day.Seconds()) {
+	if now-r.first >= int64(day.Seconds()) || r.first > now+int64(clockOff.Seconds()) {
 		r.first, r.times = now, 0
 	}
 	if r.times < atOnceADay {
