@@ -43,6 +43,7 @@ type Alert struct {
 	At       time.Time `json:"since"`           // when it opened, or closed; zero: now
 	Event    bool      `json:"event,omitempty"` // it happened, and does not end: it is told once, and forgotten
 	Closed   bool      `json:"-"`               // it is no more; Key says which, the rest may be missing
+	Quiet    bool      `json:"-"`               // with Closed: it is there still, and somebody wants not to be told of it any more
 }
 
 // check returns a as it is kept: whatever came from outside cannot break a line, turn the

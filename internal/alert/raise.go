@@ -136,6 +136,10 @@ func (r *row) next(a Alert, now int64) *row {
 	switch {
 	case a.Closed && (r == nil || r.closed != 0):
 		return r
+	case a.Closed && a.Quiet:
+		n := *r
+		n.closed, n.told, n.pending = now, notAtAll, notAtAll // raised again later it is told again
+		return &n
 	case a.Closed:
 		return r.close(max(a.At.Unix(), r.alert.At.Unix()), now)
 	case r == nil:

@@ -353,3 +353,20 @@ func TestRunSendsAndEnds(t *testing.T) {
 	cancel()
 	d.check(<-done)
 }
+
+// What somebody silences is in no digest any more, and no end of it is told; when the silence
+// is over it is told anew.
+func TestSilencedIsNotToldOf(t *testing.T) {
+	d := newDesk(t, onDisk(t))
+	quiet := func(key string) alert.Alert { return alert.Alert{Key: key, Closed: true, Quiet: true} }
+	d.raise(urgent("a"), warning("b"))
+	d.want(0, "opened a")
+	d.raise(quiet("a"), quiet("b"), quiet("never heard of"))
+	d.want(d.tomorrow())
+	d.raise(quiet("a"), closed("b"))
+	d.want(24 * time.Hour)
+	d.raise(urgent("a"))
+	d.want(0, "opened a")
+	d.raise(closed("a"))
+	d.want(0, "closed a")
+}

@@ -138,7 +138,8 @@ func (t *alerting) repeat(ctx context.Context) {
 	}
 }
 
-// compare raises what is open, and ends what is not any more: most of it is known.
+// compare raises what is open, and ends what is not any more, or is silenced by now: most of
+// it is known.
 func (t *alerting) compare(ctx context.Context) error {
 	told, err := t.open(ctx, findingKeys) // first: what opens meanwhile is not among them
 	if err != nil {
@@ -152,7 +153,10 @@ func (t *alerting) compare(ctx context.Context) error {
 	var alerts []alert.Alert
 	for _, f := range findings {
 		open[findingKey(f)] = true
-		if f.Looks > 1 { // one may be a mishap
+		switch {
+		case t.silenced(f):
+			alerts = append(alerts, alert.Alert{Key: findingKey(f), Closed: true, Quiet: true})
+		case f.Looks > 1: // one may be a mishap
 			alerts = append(alerts, t.alertsOf(f)...)
 		}
 	}
@@ -178,11 +182,16 @@ func (t *alerting) miss() {
 
 // alertsOf is the alert of a finding; none where it is silenced.
 func (t *alerting) alertsOf(f review.Finding) []alert.Alert {
-	d := t.domain(f.Domain)
-	if d != nil && review.NewSilencer(silencesOf(d), t.now()).Of(f) != nil {
+	if t.silenced(f) {
 		return nil
 	}
-	return []alert.Alert{t.alertOf(f, d)}
+	return []alert.Alert{t.alertOf(f, t.domain(f.Domain))}
+}
+
+// silenced reports whether the domain's table wants nobody to be told of f now.
+func (t *alerting) silenced(f review.Finding) bool {
+	d := t.domain(f.Domain)
+	return d != nil && review.NewSilencer(silencesOf(d), t.now()).Of(f) != nil
 }
 
 // found tells of what looks changed.

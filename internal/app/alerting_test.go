@@ -37,6 +37,7 @@ func TestAlertsCatchUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var silences []config.Silence
 	sender, err := alert.New(alert.Options{DB: db, Webhook: hook, Now: clock})
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +48,9 @@ func TestAlertsCatchUp(t *testing.T) {
 	}
 	a := &alerting{
 		sender: sender, tell: sender.Raise, looks: looks, ledger: book, log: slog.New(slog.DiscardHandler), now: clock,
-		domain: func(string) *config.Domain { return nil }, missed: make(chan struct{}, 1),
+		domain: func(string) *config.Domain {
+			return &config.Domain{Name: "example.com", Circumstances: &config.Circumstances{Care: &config.Care{Silences: silences}}}
+		}, missed: make(chan struct{}, 1),
 	}
 	look := func(subjects ...string) {
 		t.Helper()
@@ -82,6 +85,11 @@ func TestAlertsCatchUp(t *testing.T) {
 	want("a", "b") // nor does one close it
 	look("a")
 	want("a")
+	silences = []config.Silence{{Subject: "a", Until: now.Add(time.Hour)}}
+	want() // who was told of it wants to hear no more
+	look("a")
+	now = now.Add(time.Hour)
+	want("a") // until then
 	look()
 	look()
 	want()
