@@ -211,7 +211,8 @@ func (t *alerting) found(all []review.Changes) {
 	_ = t.raise(alerts) // what is missed is told later
 }
 
-// moved tells of domains whose MX hosts are others than the last time.
+// moved tells of domains whose MX hosts are others than the last time: once a digest, as a
+// name server may answer otherwise each time.
 func (t *alerting) moved(all []review.Changes) {
 	var alerts []alert.Alert
 	for _, c := range all {
@@ -219,7 +220,7 @@ func (t *alerting) moved(all []review.Changes) {
 			continue
 		}
 		a := alert.Alert{
-			Key: "mx/" + c.Domain + "/" + c.At.UTC().Format(time.RFC3339), Domain: c.Domain, Code: "mx-changed", Severity: alert.Warning, Event: true,
+			Key: "mx/" + c.Domain, Domain: c.Domain, Code: "mx-changed", Severity: alert.Warning, Event: true,
 			Title: "the MX hosts are others than before", Text: "the MX records in DNS name other hosts than at the last look", At: c.At,
 			Fix: "if that was not meant, find out who changed them; if it was, see whether the policy allows all of them: mtasts-server verify " + c.Domain,
 		}
@@ -228,7 +229,7 @@ func (t *alerting) moved(all []review.Changes) {
 		}
 		alerts = append(alerts, a)
 	}
-	_ = t.raise(alerts) // what is missed is told later
+	_ = t.raise(alerts) // what is missed is on the page of the review
 }
 
 func (t *alerting) raise(alerts []alert.Alert) error {

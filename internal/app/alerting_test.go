@@ -94,3 +94,21 @@ func TestAlertsCatchUp(t *testing.T) {
 	look()
 	want()
 }
+
+// MX hosts that are others at each look are told of once a digest.
+func TestMovedBackAndForthIsToldOnce(t *testing.T) {
+	keys := map[string]bool{}
+	a := &alerting{domain: func(string) *config.Domain { return nil }, tell: func(_ context.Context, alerts ...alert.Alert) error {
+		for _, x := range alerts {
+			keys[x.Key] = x.Event
+		}
+		return nil
+	}}
+	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	for i := range 5 {
+		a.moved([]review.Changes{{Domain: "example.com", At: now.Add(time.Duration(i) * time.Hour), MX: true}})
+	}
+	if len(keys) != 1 || !keys["mx/example.com"] {
+		t.Errorf("told of %v", keys)
+	}
+}
