@@ -88,3 +88,41 @@ func TestVisit(t *testing.T) {
 		t.Errorf("%d entries, %v", l.Len(), err)
 	}
 }
+
+// A line that is lost may have said that a policy was served which senders hold for a year:
+// who withdraws later waits for that.
+func TestLostLineIsWaitedForAtTheEnd(t *testing.T) {
+	for _, when := range []string{"written before the loss is seen", "written after it"} {
+		t.Run(when, func(t *testing.T) {
+			dir := t.TempDir()
+			l := open(t, dir)
+			must(t, l.Publish(t0, publication("example.com", body("testing", 86400))))
+			must(t, l.Publish(t0.Add(time.Hour), publication("example.com", body("enforce", 31557600))))
+			withdraw := func() {
+				must(t, l.Publish(t0.Add(2*time.Hour), publication("example.com", body("none", 86400))))
+			}
+			if when == "written before the loss is seen" {
+				withdraw()
+			}
+			file := filepath.Join(dir, "journal")
+			text, err := os.ReadFile(file)
+			must(t, err)
+			lines := strings.SplitAfter(string(text), "\n")
+			lines[1] = "x" + lines[1][1:]
+			must(t, os.WriteFile(file, []byte(strings.Join(lines, "")), 0o600))
+			l = open(t, dir)
+			if len(l.Damage()) != 1 {
+				t.Fatalf("damage: %v", l.Damage())
+			}
+			if when == "written after it" {
+				withdraw()
+			}
+			for range 2 {
+				if at, ok := mustEntry(t, l).WithdrawnAt(); !ok || at.Before(t0.Add(2*time.Hour+31557600*time.Second)) {
+					t.Errorf("withdrawn at %v %v", at, ok)
+				}
+				l = open(t, dir)
+			}
+		})
+	}
+}

@@ -161,6 +161,7 @@ func (l *Ledger) damaged(what string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.version++
+	l.lose()
 	const most = 20 // enough for a person to see
 	if len(l.damage) < most {
 		l.damage = append(l.damage, fmt.Sprintf("line %d of %s: %s", l.lines, l.path, what))
@@ -344,6 +345,9 @@ func (l *Ledger) extract(to *bytes.Buffer, now time.Time) (lines, pending int, e
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	write := func(ev event) error { lines++; return encode(to, ev) }
+	for domain := range l.entries {
+		l.holdLost(domain, now) // nobody sees in the new journal that a line was lost
+	}
 	for domain, until := range l.held {
 		if !until.After(now) && l.entries[domain] == nil {
 			delete(l.held, domain)

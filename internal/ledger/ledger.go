@@ -110,6 +110,7 @@ type Ledger struct {
 	announced map[string]announcement
 	pending   []event // taken into entries, not on disk yet
 	damage    []string
+	sure      map[string]bool // domains that were written of since a line was lost; nil: none was
 	version   int
 	newest    time.Time // of the events
 }
@@ -122,6 +123,18 @@ const cached = time.Minute
 func (l *Ledger) hold(domain string, until time.Time) {
 	if until.After(l.held[domain]) {
 		l.held[domain] = until
+	}
+}
+
+// lose notes that a line is lost. The mutex is held.
+func (l *Ledger) lose() { l.sure = make(map[string]bool) }
+
+// holdLost has senders hold what a lost line may have said of domain, if this is the first
+// that is heard of it since: any policy may have been served until now. The mutex is held.
+func (l *Ledger) holdLost(domain string, now time.Time) {
+	if l.sure != nil && !l.sure[domain] {
+		l.sure[domain] = true
+		l.hold(domain, now.Add(mtasts.MaxMaxAge*time.Second+cached))
 	}
 }
 
@@ -270,6 +283,7 @@ func (l *Ledger) apply(ev event) {
 		l.applyAnnouncement(ev)
 		return
 	}
+	l.holdLost(ev.Domain, ev.Time)
 	old := l.entries[ev.Domain]
 	if old != nil && modes[old.mode] != mtasts.ModeNone && (ev.Op == opForget || ev.ID != old.id) {
 		l.hold(ev.Domain, ev.Time.Add(old.age()+cached))
@@ -284,6 +298,7 @@ func (l *Ledger) apply(ev event) {
 	p, err := mtasts.Parse([]byte(ev.Body))
 	if err != nil || mtasts.ID([]byte(ev.Body)) != ev.ID {
 		l.damage = append(l.damage, fmt.Sprintf("the policy of %q does not fit its id", ev.Domain))
+		l.lose()
 		return
 	}
 	if old == nil && p.Mode == mtasts.ModeNone && l.held[ev.Domain].IsZero() {
