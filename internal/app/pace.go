@@ -73,6 +73,9 @@ func (s *steward) pace(ctx context.Context) {
 		return
 	}
 	s.alert(append(alarms, alert.Alert{Key: stoppedKey, Code: "rollout-stopped", Closed: true}))
+	if !s.writable() {
+		return // as in attend; /readyz tells of it
+	}
 	moved := false
 	for _, x := range c.next() {
 		next := x.verdict.Next

@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -116,4 +117,32 @@ func TestCohortStops(t *testing.T) {
 			t.Errorf("%s: stop %q, want %t", c.name, why, c.stop)
 		}
 	}
+}
+
+// A step that could not be written down would be taken back by a restart: none is taken then.
+func TestNoStepWithoutALedger(t *testing.T) {
+	y := newHousehold(t, "refuse")
+	auto, hand := y.move("auto.example", "enforce", "30d", true), y.move("hand.example", "testing", "1d", false)
+	y.save()
+	y.app.steward.attend(t.Context())
+	y.save()
+	y.days(20)
+	hand.mode = "enforce"
+	y.check(os.Rename("state/ledger", "state/elsewhere"))
+	y.check(os.WriteFile("state/ledger", nil, 0o600))
+	y.save()
+	step := func() {
+		y.app.steward.attend(t.Context())
+		y.app.steward.pace(t.Context())
+		y.see()
+	}
+	step()
+	y.want(auto, "with a broken disk", "testing 1d")
+	y.want(hand, "with a broken disk", "testing 1d")
+	y.check(os.Remove("state/ledger"))
+	y.check(os.Rename("state/elsewhere", "state/ledger"))
+	y.save()
+	step()
+	y.want(auto, "once it is mended", "enforce 1d")
+	y.want(hand, "once it is mended", "enforce 1d")
 }

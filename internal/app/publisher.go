@@ -135,7 +135,9 @@ func (p *publisher) publish(snap *config.Snapshot, now time.Time) {
 	for _, domain := range rev.forgotten {
 		err = errors.Join(err, p.ledger.Forget(now, domain))
 	}
-	p.setTrouble(err)
+	if err != nil { // that there was nothing to write mends nothing
+		p.setTrouble(err)
+	}
 	table, err := p.server.Table().With(rev.publications, rev.gone)
 	if err != nil { // the names are checked and unique: a fault of ours, and no reason to stop serving
 		p.log.Error("the new policies cannot be served; the old ones stay", "err", err)

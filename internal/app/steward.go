@@ -38,7 +38,8 @@ type steward struct {
 	stager   *stager
 	settings config.Rollout
 	snapshot func() *config.Snapshot
-	look     func() // has the publisher look again
+	look     func()      // has the publisher look again
+	writable func() bool // whether the ledger can be written, as of the last look
 	resolver *lookup.Resolver
 	log      *slog.Logger
 	now      func() time.Time
@@ -60,7 +61,7 @@ type steward struct {
 func newSteward(settings config.Settings, a *archive, p *publisher, t *alerting, now func() time.Time) *steward {
 	s := &steward{
 		judge: &judge{ledger: p.ledger, ttl: settings.DNS.TTL, now: now}, stager: p.stager, settings: settings.Rollout,
-		snapshot: p.shown.Load, look: p.look, resolver: lookup.New(settings.DNS.Resolvers, now), log: p.log, now: now,
+		snapshot: p.shown.Load, look: p.look, writable: func() bool { return p.report().writable }, resolver: lookup.New(settings.DNS.Resolvers, now), log: p.log, now: now,
 		wake: make(chan struct{}, 1), asked: make(chan struct{}, 1), raise: t.raise, open: t.open,
 	}
 	if a != nil {
@@ -140,6 +141,8 @@ func (s *steward) attend(ctx context.Context) {
 			if missing := lacking(x.verdict); s.stager.lack(x.domain.Name, missing) {
 				s.log.Warn("an edit to enforce is kept back: its evidence is not there", "domain", x.domain.Name, "missing", missing)
 			}
+		case !s.writable(): // a step that is not in the ledger would be taken back by a restart
+			s.stager.lack(x.domain.Name, "a ledger that can be written")
 		default:
 			s.log.Info("the evidence for enforce is there", "domain", x.domain.Name)
 			changed = s.stager.grant(x.domain.Name, x.id, stage{mtasts.ModeEnforce, time.Duration(goal.MaxAge) * time.Second}) || changed
