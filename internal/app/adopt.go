@@ -57,10 +57,10 @@ func (s *steward) adopt(ctx context.Context, known map[string]*config.Domain, un
 	}
 	_ = eg.Wait() // no error ends the others
 	if enforcing > 0 {
-		s.log.Warn("the ledger knows nothing of domains of which DNS announces that they enforce: so they do", "domains", enforcing)
+		s.log.Warn("the ledger knows nothing of domains of which it was announced that they enforce: so they do", "domains", enforcing)
 	}
 	for name, err := range failed {
-		s.log.Warn("DNS does not say what was announced of domains; they are not served before it does", "domains", len(domains)-answered, "one", name, "err", err)
+		s.log.Warn("nobody says yet what was announced of domains; they are not served before that is known", "domains", len(domains)-answered, "one", name, "err", err)
 		break
 	}
 }
@@ -78,8 +78,8 @@ func (s *steward) announced(ctx context.Context, d *config.Domain) (stage, error
 		}
 	}
 	record, err := mtasts.SelectRecord(texts)
-	if err != nil {
-		return stage{}, nil // nothing that senders would see
+	if err != nil { // nothing that senders would see
+		return s.reported(ctx, d)
 	}
 	if e, ok := s.judge.ledger.Lookup(d.Name); ok {
 		for _, v := range s.judge.ledger.Versions(d.Name) {
@@ -88,18 +88,52 @@ func (s *steward) announced(ctx context.Context, d *config.Domain) (stage, error
 			}
 		}
 	}
-	policy := d.Policy()
-	gates, _ := gatesOf(d.Plan)
-	age := time.Duration(policy.MaxAge) * time.Second
-	stages := []stage{{policy.Mode, age}, firstStage, {mtasts.ModeTesting, age}}
-	for _, r := range gates.Ladder {
-		stages = append(stages, stage{mtasts.ModeEnforce, r.MaxAge}, stage{mtasts.ModeTesting, r.MaxAge})
-	}
-	for _, x := range stages {
-		if variant(d, policy, x).ID == record.ID {
+	for _, x := range stagesOf(d) {
+		if variant(d, d.Policy(), x).ID == record.ID {
 			return x, nil
 		}
 	}
 	// Another policy was announced, and nobody knows how strict it was.
-	return stage{policy.Mode, age}, nil
+	return tableStage(d), nil
+}
+
+// tableStage is what the table of d says.
+func tableStage(d *config.Domain) stage {
+	policy := d.Policy()
+	return stage{policy.Mode, time.Duration(policy.MaxAge) * time.Second}
+}
+
+// stagesOf are those that may have been served of d.
+func stagesOf(d *config.Domain) []stage {
+	goal := tableStage(d)
+	stages := []stage{goal, firstStage, {mtasts.ModeTesting, goal.maxAge}}
+	gates, _ := gatesOf(d.Plan)
+	for _, r := range gates.Ladder {
+		stages = append(stages, stage{mtasts.ModeEnforce, r.MaxAge}, stage{mtasts.ModeTesting, r.MaxAge})
+	}
+	return stages
+}
+
+// reported returns the strictest stage that known reporters saw, and that senders may hold
+// still; zero for none. A zone of ours, and its files, lose the record with the ledger.
+func (s *steward) reported(ctx context.Context, d *config.Domain) (found stage, err error) {
+	if s.judge.reports == nil {
+		return stage{}, nil
+	}
+	now := s.now()
+	facts, err := s.judge.reports.Facts(ctx, d.Name, now.Add(-mtasts.MaxMaxAge*time.Second), now)
+	if err != nil {
+		return stage{}, err
+	}
+	byID := map[string]stage{}
+	for _, x := range stagesOf(d) {
+		byID[variant(d, d.Policy(), x).ID] = x
+	}
+	for _, r := range facts.Days {
+		x, ours := byID[r.Policy]
+		if ours && r.Authenticated && now.Before(r.Day.Add(24*time.Hour+x.maxAge)) {
+			found = stricter(found, x)
+		}
+	}
+	return found, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/miekg/dns"
 
 	"mtasts-server/internal/lookup"
+	"mtasts-server/internal/reports"
 	"mtasts-server/mtasts"
 )
 
@@ -171,4 +172,28 @@ func TestAdoptionAfterDamageOfTheNewest(t *testing.T) {
 			y.want(a, "after an edit", c.then)
 		})
 	}
+}
+
+// A zone of ours loses its records with the ledger. What known reporters have seen of late is
+// no reason to serve less; what anybody sent is none to serve more.
+func TestAdoptionWhereTheRecordIsLostToo(t *testing.T) {
+	y := newHousehold(t, "refuse")
+	a, old, forged := y.move("a.example", "enforce", "30d", false), y.move("old.example", "enforce", "1d", false), y.move("forged.example", "enforce", "30d", false)
+	a.extra, old.extra = overrideUntil("2027-01-02"), overrideUntil("2027-01-02")
+	y.save()
+	y.days(7)
+	old.silent = true
+	y.days(3)
+	r := reportOn(forged.name, y.clock.Add(-day).Truncate(day), "big.example", []byte(strings.ReplaceAll(string(a.now().body), a.name, forged.name)), 20, 0, "")
+	_, err := y.app.archive.reports.Put(t.Context(), []*reports.Arrival{{
+		Channel: reports.HTTPS, Received: y.clock, MediaType: "application/tlsrpt+json", Unauthenticated: reports.NoAuthentication, Data: r,
+	}})
+	y.check(err)
+	y.check(os.RemoveAll("state/ledger"))
+	clear(y.records)
+	y.restart()
+	y.app.steward.attend(t.Context())
+	y.want(a, "with nothing but reports", "enforce 30d")
+	y.want(old, "as nobody holds it any more", "testing 1d")
+	y.want(forged, "with what anybody sent", "testing 1d")
 }
