@@ -186,13 +186,18 @@ type MXPlan struct {
 	Stages []rollout.Stage `json:"stages"`
 }
 
+// leastMXTTL is how long resolvers keep MX records, at least: one that is asked tells what is
+// left of that.
+const leastMXTTL = 24 * time.Hour
+
 // PlanMX says in which order the MX hosts of domain are changed, so that no mail is lost.
 // old may be empty: then DNS is asked.
 func (r *Rollout) PlanMX(ctx context.Context, domain string, old, to []string) (*MXPlan, error) {
 	plan := &MXPlan{Domain: domain, Old: old, New: to}
+	var ttl time.Duration
 	if len(old) == 0 {
 		var err error
-		if plan.Old, err = r.mxOf(ctx, domain); err != nil {
+		if plan.Old, ttl, err = r.mxOf(ctx, domain); err != nil {
 			return nil, err
 		}
 	}
@@ -201,28 +206,28 @@ func (r *Rollout) PlanMX(ctx context.Context, domain string, old, to []string) (
 		return nil, fmt.Errorf("%q is not configured; %s", domain, nextStep(r.view.snap, domain))
 	}
 	err := r.judge.each(ctx, pick(known, []string{domain}), func(x *judged) error {
+		x.facts.MXTTL = max(ttl, leastMXTTL)
 		plan.Stages = x.gates.PlanMX(x.facts, plan.Old, to, time.Now())
 		return nil
 	})
 	return plan, err
 }
 
-func (r *Rollout) mxOf(ctx context.Context, domain string) ([]string, error) {
+func (r *Rollout) mxOf(ctx context.Context, domain string) (hosts []string, ttl time.Duration, err error) {
 	answer, err := lookup.New(r.view.snap.Settings.DNS.Resolvers, time.Now).Lookup(ctx, domain, dns.TypeMX)
 	if err != nil {
-		return nil, fmt.Errorf("DNS does not say which MX hosts %s has: %w; name them with --old", domain, err)
+		return nil, 0, fmt.Errorf("DNS does not say which MX hosts %s has: %w; name them with --old", domain, err)
 	}
-	var hosts []string
 	for _, rr := range answer.Records {
 		if mx, ok := rr.(*dns.MX); ok {
 			if name, err := mtasts.ParseDomain(mx.Mx); err == nil {
-				hosts = append(hosts, name)
+				hosts, ttl = append(hosts, name), max(ttl, time.Duration(mx.Hdr.Ttl)*time.Second)
 			}
 		}
 	}
 	if len(hosts) == 0 {
-		return nil, fmt.Errorf("%s has no MX hosts in DNS; name the old ones with --old", domain)
+		return nil, 0, fmt.Errorf("%s has no MX hosts in DNS; name the old ones with --old", domain)
 	}
 	slices.Sort(hosts)
-	return hosts, nil
+	return hosts, ttl, nil
 }

@@ -82,3 +82,22 @@ func TestRolloutEndsWithTheTable(t *testing.T) {
 		t.Errorf("low.example at its end: %+v", v)
 	}
 }
+
+// Old MX hosts stay allowed until resolvers have forgotten them, and the mail that waits for
+// them is delivered.
+func TestPlanMXWaitsForResolvers(t *testing.T) {
+	y := newHousehold(t, "off")
+	a := y.move("a.example", "enforce", "1d", false)
+	y.save()
+	r, err := OpenRollout("main.toml", func(err error) { t.Error(err) })
+	y.check(err)
+	defer r.Close()
+	plan, err := r.PlanMX(t.Context(), a.name, a.mx, []string{"mx.new.example"})
+	y.check(err)
+	if len(plan.Stages) != 3 {
+		t.Fatalf("stages: %+v", plan.Stages)
+	}
+	if wait := plan.Stages[2].NotBefore.Sub(plan.Stages[1].NotBefore); wait < 6*day {
+		t.Errorf("the old hosts are allowed for %s after the change, want six days", wait)
+	}
+}
