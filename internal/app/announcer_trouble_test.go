@@ -8,7 +8,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -227,5 +229,47 @@ func TestExporterSweeps(t *testing.T) {
 				t.Errorf("%s: %s, %v", file, text, err)
 			}
 		}
+	})
+}
+
+// With the ledger the server loses what it announced: what it has written is left for those
+// of which DNS is to say that, which may have it from there.
+func TestExporterLeavesEvidence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		d := config.DNS{TTL: time.Hour, Export: &config.DNSExport{Directory: dir, File: filepath.Join(dir, "all")}}
+		o := dnsrecords.ExportOptions{TTL: time.Hour}
+		sets := []dnsrecords.Set{{Domain: "gone.example", ID: "1"}, {Domain: "waits.example", ID: "2"}}
+		err := dnsrecords.WriteZoneFile(d.Export.File, slices.Values(sets), o)
+		for _, s := range sets {
+			err = errors.Join(err, dnsrecords.WriteDomainFile(dir, s.Domain, s, true, o))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var knows atomic.Bool
+		x := newExporter(d, slog.New(slog.DiscardHandler))
+		x.waits = func(domain string) bool { return domain == "waits.example" && !knows.Load() }
+		x.waiting = func() bool { return !knows.Load() }
+		want := func(when string, has map[string]bool) {
+			t.Helper()
+			synctest.Wait()
+			for file, want := range has {
+				text, err := os.ReadFile(filepath.Join(dir, file))
+				if err != nil || strings.Contains(string(text), " IN ") != want {
+					t.Errorf("%s: %s: %s, %v", when, file, text, err)
+				}
+			}
+		}
+		x.take(nil, nil)
+		time.Sleep(5 * time.Minute)
+		want("as it waits", map[string]bool{"gone.example.zone": false, "waits.example.zone": true, "all": true})
+		knows.Store(true)
+		time.Sleep(2 * time.Minute)
+		want("then", map[string]bool{"waits.example.zone": false, "all": false})
+		knows.Store(false)
+		x.take([]dnsrecords.Set{sets[0]}, nil)
+		time.Sleep(time.Hour)
+		want("after an hour", map[string]bool{"gone.example.zone": true, "all": true})
 	})
 }

@@ -129,6 +129,11 @@ func New(o Options) (*App, error) {
 	a.publisher.told = a.reviewing.expect
 	if a.announcer != nil {
 		a.announcer.told, a.announcer.waits = a.reviewing.expect, a.publisher.stager.waits
+		if x := a.announcer.files; x != nil {
+			p := a.publisher // which says so once it has looked
+			x.waits = func(domain string) bool { return p.shown.Load() == nil || p.stager.waits(domain) }
+			x.waiting = func() bool { return p.shown.Load() == nil || p.stager.waiting() > 0 }
+		}
 	}
 	a.watcher = config.NewWatcher(pollEvery, a.log)
 	a.reading = &errand{name: "reading the configuration, or the ledger"}

@@ -16,11 +16,23 @@ import (
 // 100,000 make 20 MB.
 const exportEvery = 2 * time.Second
 
+const (
+	// exportAgain is when it is tried again what could not be written.
+	exportAgain = time.Minute
+
+	// exportWaits is how long the file of all domains is left as it is, after the start, for
+	// domains of which DNS is to say what was announced: the file may be where DNS has it from.
+	exportWaits = time.Hour
+)
+
 // exporter writes zone files of what is announced.
 type exporter struct {
 	settings config.DNS
 	log      *slog.Logger
 	writing  errand
+	began    time.Time
+	waits    func(domain string) bool // whether DNS is to say first what was announced; may be nil
+	waiting  func() bool              // whether one of them waits for that; may be nil
 
 	mu      sync.Mutex
 	sets    map[string]dnsrecords.Set
@@ -32,7 +44,7 @@ type exporter struct {
 
 func newExporter(d config.DNS, log *slog.Logger) *exporter {
 	return &exporter{
-		settings: d, log: log, writing: errand{name: "writing zone files"},
+		settings: d, log: log, began: time.Now(), writing: errand{name: "writing zone files"},
 		sets: map[string]dnsrecords.Set{}, changed: map[string]bool{},
 	}
 }
@@ -70,34 +82,41 @@ func (x *exporter) write() {
 	x.changed = map[string]bool{}
 	sets, sweep := maps.Clone(x.sets), !x.swept
 	x.mu.Unlock()
-	if sweep {
-		x.sweep(changed, sets)
-	}
-	err := x.writeSets(changed, sets)
+	whole := !sweep || x.sweep(changed, sets)
+	later := x.waiting != nil && x.waiting() && time.Since(x.began) < exportWaits
+	err := x.writeSets(changed, sets, later)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.swept = x.swept || err == nil
-	if err != nil {
-		if x.err == nil {
-			x.log.Error("zone files cannot be written", "err", err)
-		}
+	x.swept = x.swept || err == nil && whole
+	if err != nil && x.err == nil {
+		x.log.Error("zone files cannot be written", "err", err)
+	}
+	if err != nil || later || !whole {
 		maps.Copy(x.changed, changed)
-		x.writeAfter(time.Minute)
+		x.writeAfter(exportAgain)
 	}
 	x.err = err
 }
 
 // sweep adds to what changed the domains that went while nobody could write it, as between
-// the ledger and the files when the server is killed.
-func (x *exporter) sweep(changed map[string]bool, sets map[string]dnsrecords.Set) {
+// the ledger and the files when the server is killed. It returns false where it left some
+// alone: what stands there is all that is known of them.
+func (x *exporter) sweep(changed map[string]bool, sets map[string]dnsrecords.Set) (whole bool) {
+	whole = true
 	for _, domain := range dnsrecords.WrittenDomains(x.settings.Export.Directory) {
-		if _, ok := sets[domain]; !ok {
-			changed[domain] = true
+		if _, ok := sets[domain]; ok {
+			continue
 		}
+		if x.waits != nil && x.waits(domain) {
+			whole = false
+			continue
+		}
+		changed[domain] = true
 	}
+	return whole
 }
 
-func (x *exporter) writeSets(changed map[string]bool, sets map[string]dnsrecords.Set) error {
+func (x *exporter) writeSets(changed map[string]bool, sets map[string]dnsrecords.Set, later bool) error {
 	o := dnsrecords.ExportOptions{TTL: x.settings.TTL, Target: x.settings.Target}
 	if z := x.settings.Zone; z != nil {
 		o.Zone = z.Name
@@ -109,7 +128,7 @@ func (x *exporter) writeSets(changed map[string]bool, sets map[string]dnsrecords
 			first = cmp.Or(first, dnsrecords.WriteDomainFile(dir, domain, set, ok, o))
 		}
 	}
-	if file := x.settings.Export.File; file != "" {
+	if file := x.settings.Export.File; file != "" && !later {
 		inOrder := func(yield func(dnsrecords.Set) bool) {
 			for _, domain := range slices.Sorted(maps.Keys(sets)) {
 				if !yield(sets[domain]) {
