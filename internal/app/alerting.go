@@ -165,12 +165,7 @@ func (t *alerting) compare(ctx context.Context) error {
 			alerts = append(alerts, alert.Alert{Key: key, Closed: true})
 		}
 	}
-	for group := range slices.Chunk(alerts, 1000) {
-		if err := t.raise(group); err != nil {
-			return err
-		}
-	}
-	return nil
+	return t.raise(alerts)
 }
 
 func (t *alerting) miss() {
@@ -232,11 +227,26 @@ func (t *alerting) moved(all []review.Changes) {
 	_ = t.raise(alerts) // what is missed is on the page of the review
 }
 
+// raiseAtOnce is how many alerts have raiseFor to be stored.
+const (
+	raiseAtOnce = 1000
+	raiseFor    = time.Minute
+)
+
 func (t *alerting) raise(alerts []alert.Alert) error {
-	if t.tell == nil || len(alerts) == 0 {
+	if t.tell == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	for group := range slices.Chunk(alerts, raiseAtOnce) {
+		if err := t.raiseGroup(group); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *alerting) raiseGroup(alerts []alert.Alert) error {
+	ctx, cancel := context.WithTimeout(context.Background(), raiseFor)
 	defer cancel()
 	err := t.tell(ctx, alerts...)
 	if err != nil {

@@ -112,3 +112,15 @@ func TestMovedBackAndForthIsToldOnce(t *testing.T) {
 		t.Errorf("told of %v", keys)
 	}
 }
+
+// A hundred thousand alarms at a time are stored in parts, each of which has its time.
+func TestManyAlarmsAreRaisedInParts(t *testing.T) {
+	most, all := 0, 0
+	a := &alerting{log: slog.New(slog.DiscardHandler), tell: func(_ context.Context, alerts ...alert.Alert) error {
+		most, all = max(most, len(alerts)), all+len(alerts)
+		return nil
+	}}
+	if err := a.raise(make([]alert.Alert, 100_000)); err != nil || most > 1000 || all != 100_000 {
+		t.Errorf("%d in all, %d at a time: %v", all, most, err)
+	}
+}
