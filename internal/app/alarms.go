@@ -90,10 +90,14 @@ func (s *steward) alarmed() []string {
 	return slices.Sorted(maps.Keys(s.alarms))
 }
 
-// left ends the alarms of domains that are not configured any more.
-func (s *steward) left(known map[string]*config.Domain) (list []alert.Alert) {
-	for _, domain := range slices.Sorted(maps.Keys(known)) {
-		if known[domain] != nil {
+// left ends the alarms of domains that are not among these.
+func (s *steward) left(domains []*config.Domain) (list []alert.Alert) {
+	there := make(map[string]bool, len(domains))
+	for _, d := range domains {
+		there[d.Name] = true
+	}
+	for _, domain := range s.alarmed() {
+		if there[domain] {
 			continue
 		}
 		for _, code := range s.told(domain, nil) {

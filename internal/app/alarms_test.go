@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"mtasts-server/internal/alert"
 )
@@ -107,5 +108,46 @@ func TestItIsSaidThatTheRolloutHasStopped(t *testing.T) {
 	y.days(12)
 	if y.app.steward.pace(t.Context()); said() {
 		t.Error("it is said still, and is over")
+	}
+}
+
+// An error in its file does not mend a domain: its mail is lost as before.
+func TestAlarmsOutliveABrokenFile(t *testing.T) {
+	y := newHousehold(t, "off")
+	a := y.move("a.example", "enforce", "1d", false)
+	y.save()
+	a.forged = []forgery{{"", "big.example", 0, 10}}
+	y.days(2)
+	y.app.steward.pace(t.Context())
+	if len(y.open) != 1 {
+		t.Fatalf("open: %v", y.open)
+	}
+	b := y.move("b.example", "enforce", "1d", false)
+	b.extra = "resolved = [{ before = \"" + y.clock.Format(time.DateOnly) + "\", note = \"forged\" }]\n"
+	b.forged = a.forged
+	y.save()
+	y.days(1)
+	b.forged = nil
+	b.extra = "resolved = [{ before = \"" + y.clock.Format(time.DateOnly) + "\", note = \"forged\" }]\n"
+	y.save()
+	y.app.steward.pace(t.Context())
+	y.put(a.file(), "no TOML [")
+	y.put(b.file(), "no TOML [")
+	y.app.publisher.look()
+	y.want(a, "with a broken file", "enforce 1d")
+	y.app.steward.pace(t.Context())
+	if len(y.open) != 1 {
+		t.Errorf("with a broken file, open: %v", y.open)
+	}
+	y.restart()
+	y.app.steward.pace(t.Context())
+	if !y.open[alarmKey(a.name, "unauthenticated-failures")] {
+		t.Errorf("after a restart, open: %v", y.open)
+	}
+	a.forged = nil
+	y.days(12)
+	y.app.steward.pace(t.Context())
+	if len(y.open) != 0 {
+		t.Errorf("open still: %v", y.open)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"mtasts-server/config"
 	"mtasts-server/internal/alert"
+	"mtasts-server/internal/ledger"
 	"mtasts-server/internal/rollout"
 	"mtasts-server/mtasts"
 )
@@ -40,12 +41,13 @@ func (s *steward) pace(ctx context.Context) {
 			auto++
 		}
 	}
+	domains := s.domains(snap)
 	c := &cohort{now: s.now(), quota: max(1, auto*s.settings.Percent/100)}
 	steps := map[rollout.Step]int{}
 	var alarms []alert.Alert
 	err := s.recall(ctx)
 	if err == nil {
-		err = s.judge.each(ctx, snap.Domains, func(x *judged) error {
+		err = s.judge.each(ctx, domains, func(x *judged) error {
 			steps[x.verdict.Step]++
 			alarms = append(alarms, s.alarmsOf(x)...)
 			if walksAlone(x.domain) {
@@ -59,7 +61,7 @@ func (s *steward) pace(ctx context.Context) {
 		s.unsure()
 		return
 	}
-	alarms = append(alarms, s.left(byName(snap, s.alarmed()))...)
+	alarms = append(alarms, s.left(domains)...)
 	why := c.stop()
 	s.mu.Lock()
 	s.steps, s.stopped = steps, why
@@ -85,6 +87,33 @@ func (s *steward) pace(ctx context.Context) {
 	if moved {
 		s.look()
 	}
+}
+
+// domains are those that are configured, and those that are served as they last were: mail to
+// these is lost as well. What their tables last said of them holds on.
+func (s *steward) domains(snap *config.Snapshot) []*config.Domain {
+	said := make(map[string]*config.Circumstances, len(snap.Domains))
+	for _, d := range snap.Domains {
+		said[d.Name] = d.Circumstances
+	}
+	all := slices.Clip(snap.Domains)
+	for _, e := range s.judge.ledger.All() {
+		if said[e.Domain] != nil {
+			continue
+		}
+		d := published(e)
+		if last := s.said[e.Domain]; last != nil {
+			d.Circumstances, said[e.Domain] = last, last
+		}
+		all = append(all, d)
+	}
+	s.said = said
+	return all
+}
+
+// published is a domain of which only what is served is known.
+func published(e ledger.Entry) *config.Domain {
+	return &config.Domain{Name: e.Domain, Body: e.Body, ID: e.ID, Circumstances: &config.Circumstances{File: e.Source}}
 }
 
 const stoppedKey = "rollout/stopped"

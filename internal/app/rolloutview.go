@@ -97,7 +97,7 @@ func (r *Rollout) Each(ctx context.Context, domains []string, f func(*RolloutVie
 			if !ok {
 				return fmt.Errorf("%q is neither configured nor published; %s", name, nextStep(r.view.snap, name))
 			}
-			known[name] = &config.Domain{Name: name, Body: e.Body, ID: e.ID, Circumstances: &config.Circumstances{File: e.Source}}
+			known[name] = published(e)
 		}
 	}
 	return r.judge.each(ctx, pick(known, domains), func(x *judged) error { return f(r.show(x)) })

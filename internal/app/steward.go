@@ -49,6 +49,8 @@ type steward struct {
 	raise func([]alert.Alert) error                                     // tells people
 	open  func(ctx context.Context, beginning string) ([]string, error) // of what they were told, before a restart too
 
+	said map[string]*config.Circumstances // what tables say, and said, of what is served; pace's alone
+
 	mu      sync.Mutex
 	trouble []string
 	stopped string // why nobody moves on, as of the last pace
