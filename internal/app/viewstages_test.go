@@ -101,3 +101,21 @@ func TestPlanMXWaitsForResolvers(t *testing.T) {
 		t.Errorf("the old hosts are allowed for %s after the change, want six days", wait)
 	}
 }
+
+// The page shows the day that somebody wrote, and not the one after it, with which a word ends.
+func TestPageShowsDaysAsWritten(t *testing.T) {
+	y := newHousehold(t, "off")
+	a := y.move("a.example", "testing", "1d", false)
+	a.extra = overrideUntil("2030-01-01") + "silence = [{ code = \"x\", reason = \"r\", author = \"a\", until = 2030-01-01 }]\n"
+	y.save()
+	r, err := OpenRollout("main.toml", func(err error) { t.Error(err) })
+	y.check(err)
+	defer r.Close()
+	page, err := r.Review(t.Context(), "", y.clock.Add(-day), y.clock, nil)
+	y.check(err)
+	var b strings.Builder
+	y.check(page.WriteMarkdown(&b))
+	if strings.Contains(b.String(), "2030-01-02") || strings.Count(b.String(), "2030-01-01") != 2 {
+		t.Errorf("%s", b.String())
+	}
+}

@@ -69,7 +69,7 @@ func (p *Page) openSection() section {
 			severity.As = alarm
 		}
 		if f.Silence != nil {
-			severity = cell{string(f.Severity) + ", silenced until " + date(f.Silence.Until), words}
+			severity = cell{string(f.Severity) + ", silenced until " + lastDay(f.Silence.Until), words}
 		}
 		since := date(f.FirstSeen)
 		if f.Times > 0 {
@@ -180,7 +180,7 @@ func (p *Page) changeSection() section {
 
 func (p *Page) overrideSection() section {
 	return rows(section{Title: "Overrides", Head: []string{"Domain", "What", "Why", "By", "Until"}}, p.Overrides, func(o Override) []cell {
-		return []cell{{o.Domain, name}, {o.What, words}, {o.Reason, words}, {o.Author, words}, {cmp.Or(date(o.Until), "no end"), words}}
+		return []cell{{o.Domain, name}, {o.What, words}, {o.Reason, words}, {o.Author, words}, {cmp.Or(lastDay(o.Until), "no end"), words}}
 	})
 }
 
@@ -189,7 +189,7 @@ func (p *Page) silenceSection() section {
 }
 
 func (s Silence) cells() []cell {
-	return []cell{{s.Domain, name}, {cmp.Or(strings.TrimSpace(s.Code+" "+s.Subject), "anything"), name}, {s.Reason, words}, {s.Author, words}, {date(s.Until), words}}
+	return []cell{{s.Domain, name}, {cmp.Or(strings.TrimSpace(s.Code+" "+s.Subject), "anything"), name}, {s.Reason, words}, {s.Author, words}, {lastDay(s.Until), words}}
 }
 
 func (p *Page) uselessSection() section {

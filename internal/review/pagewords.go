@@ -41,6 +41,14 @@ func date(t time.Time) string {
 	return t.UTC().Format(time.DateOnly)
 }
 
+// lastDay prints the day that a word ends with, as it was written; "" for none.
+func lastDay(until time.Time) string {
+	if until.IsZero() {
+		return ""
+	}
+	return date(until.Add(-time.Second))
+}
+
 // share prints a part of a whole, so that a small one is not none.
 func share(part, whole int64) string {
 	if whole <= 0 {
