@@ -45,6 +45,9 @@ func (s *steward) pace(ctx context.Context) {
 	c := &cohort{now: s.now(), quota: max(1, auto*s.settings.Percent/100)}
 	steps := map[rollout.Step]int{}
 	var alarms []alert.Alert
+	s.mu.Lock()
+	told := s.alarms == nil || s.stopped != "" // or it may be, by the process before
+	s.mu.Unlock()
 	err := s.recall(ctx)
 	if err == nil {
 		err = s.judge.each(ctx, domains, func(x *judged) error {
@@ -74,7 +77,10 @@ func (s *steward) pace(ctx context.Context) {
 		}))
 		return
 	}
-	s.alert(append(alarms, alert.Alert{Key: stoppedKey, Code: "rollout-stopped", Closed: true}))
+	if told { // else another process may have stopped, which has other steps behind it
+		alarms = append(alarms, alert.Alert{Key: stoppedKey, Code: "rollout-stopped", Closed: true})
+	}
+	s.alert(alarms)
 	if !s.writable() {
 		return // as in attend; /readyz tells of it
 	}

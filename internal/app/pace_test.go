@@ -146,3 +146,22 @@ func TestNoStepWithoutALedger(t *testing.T) {
 	y.want(auto, "once it is mended", "enforce 1d")
 	y.want(hand, "once it is mended", "enforce 1d")
 }
+
+// That the rollout goes on is told by the process that had stopped it, and not each hour by
+// another one, which has other steps behind it.
+func TestOnlyWhoStoppedGoesOn(t *testing.T) {
+	y := newHousehold(t, "off")
+	y.move("a.example", "testing", "1d", false)
+	y.save()
+	y.app.steward.pace(t.Context())
+	y.open[stoppedKey] = true // by another process
+	y.app.steward.pace(t.Context())
+	if !y.open[stoppedKey] {
+		t.Error("what another process has stopped is said to go on")
+	}
+	y.restart()
+	y.app.steward.pace(t.Context())
+	if y.open[stoppedKey] {
+		t.Error("what the process before had stopped does not go on")
+	}
+}
