@@ -118,7 +118,7 @@ func readWebhook(base string, t *table) *Webhook {
 	w.URL, _ = t.string("url", `"https://hooks.example.net/mtasts"`)
 	u, err := url.Parse(w.URL)
 	if err != nil || u.Hostname() == "" || u.Scheme != "https" && (u.Scheme != "http" || !isLocal(u.Hostname())) {
-		t.errorf("url", "", `write url = "https://hooks.example.net/mtasts"; http is for this machine only`, "url: %q is no https URL", w.URL)
+		t.errorf("url", "", `write url = "https://hooks.example.net/mtasts"; http is for this machine only`, "url: it is no https URL") // and may hold a token
 	}
 	w.Secret, w.SecretFile = readSecret(base, t)
 	if (w.Secret == "") == (w.SecretFile == "") && !t.failed {

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"time"
 
 	"mtasts-server/internal/webhook"
@@ -50,8 +52,12 @@ func (w *Webhook) send(ctx context.Context, m *Message, _ string) error {
 		return err
 	}
 	err = w.hook.Post(ctx, m.ID, text)
-	if answer, ok := errors.AsType[*webhook.AnswerError](err); ok && answer.Permanent() {
+	if answer, ok := errors.AsType[*webhook.AnswerError](err); ok && slices.Contains(hookRefusals, answer.StatusCode) {
 		return &refusal{err}
 	}
 	return err
 }
+
+// hookRefusals are answers to this very message, or to all for ever. Any other passes when
+// somebody mends the hook: its address, its secret, what is before it.
+var hookRefusals = []int{http.StatusBadRequest, http.StatusGone, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity}

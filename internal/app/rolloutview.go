@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -143,11 +144,15 @@ func texts(reasons []rollout.Reason) []string {
 
 // edit is the change of a domain's table that takes the next step.
 func edit(d *config.Domain, next rollout.Next) []string {
-	if next.Remove {
+	table := fmt.Sprintf(" [domains.%q]", cmp.Or(d.AliasOf, d.Name))
+	switch {
+	case next.Remove && d.AliasOf != "":
+		return []string{table, fmt.Sprintf("-aliases: %q", d.Name)}
+	case next.Remove:
 		return []string{fmt.Sprintf("-[domains.%q]", d.Name)}
 	}
 	is := d.Policy()
-	lines := []string{fmt.Sprintf(" [domains.%q]", d.Name)}
+	lines := []string{table}
 	change := func(key, was, to string, from config.Layer) {
 		if was == to {
 			return

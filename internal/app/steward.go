@@ -78,8 +78,8 @@ func (s *steward) run(ctx context.Context) {
 	attend, pace := time.NewTicker(attendEvery), time.NewTicker(paceEvery)
 	defer attend.Stop()
 	defer pace.Stop()
-	s.attend(ctx)
-	s.pace(ctx)
+	within(ctx, s.attend)
+	within(ctx, s.pace)
 	for {
 		var again, ask <-chan time.Time
 		switch {
@@ -92,21 +92,30 @@ func (s *steward) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-s.wake:
-			s.attend(ctx)
+			within(ctx, s.attend)
 		case <-attend.C:
-			s.attend(ctx)
+			within(ctx, s.attend)
 		case <-again:
-			s.attend(ctx)
-			s.pace(ctx)
+			within(ctx, s.attend)
+			within(ctx, s.pace)
 		case <-ask:
-			s.ask(ctx)
+			within(ctx, s.ask)
 		case <-s.asked:
-			s.attend(ctx)
-			s.pace(ctx)
+			within(ctx, s.attend)
+			within(ctx, s.pace)
 		case <-pace.C:
-			s.pace(ctx)
+			within(ctx, s.pace)
 		}
 	}
+}
+
+// tendFor is how long it may take to look at all domains: a database that hangs is told of.
+const tendFor = 30 * time.Minute
+
+func within(ctx context.Context, f func(context.Context)) {
+	ctx, cancel := context.WithTimeout(ctx, tendFor)
+	defer cancel()
+	f(ctx)
 }
 
 // poke has the steward attend soon to what waits. It does not wait.

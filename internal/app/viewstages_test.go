@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"mtasts-server/internal/rollout"
 	"mtasts-server/mtasts"
 )
 
@@ -72,6 +73,11 @@ func TestRolloutEndsWithTheTable(t *testing.T) {
 	pace(1)
 	if v := show("testing.example"); v.Auto || len(v.Edit) == 0 || v.Next == nil {
 		t.Errorf("testing.example: auto %t, edit %q", v.Auto, v.Edit)
+	}
+	d := *byName(y.app.publisher.shown.Load(), []string{"testing.example"})["testing.example"]
+	d.Name, d.AliasOf = "alias.example", d.Name
+	if lines := edit(&d, rollout.Next{Mode: mtasts.ModeEnforce, MaxAge: 24 * time.Hour}); lines[0] != ` [domains."testing.example"]` {
+		t.Errorf("an alias has no table: %q", lines)
 	}
 	pace(20)
 	if v := show("low.example"); !v.Auto || v.Step != "enforce-short" || v.Next == nil || v.Next.MaxAge != 2*86400 {
