@@ -95,34 +95,40 @@ func (s *Spool) adopt() error {
 	}
 	slices.Sort(paths)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.others = false
-	for _, path := range paths {
-		if slices.ContainsFunc(s.files, func(seg *segment) bool { return seg.path == path }) {
-			continue
-		}
+	paths = slices.DeleteFunc(paths, func(path string) bool {
+		return slices.ContainsFunc(s.files, func(seg *segment) bool { return seg.path == path })
+	})
+	s.mu.Unlock()
+	var left []*segment
+	next, others := uint64(0), false
+	var failed error
+	for _, path := range paths { // without mu: a disk that hangs holds up nobody
 		var n uint64
 		if _, err := fmt.Sscanf(filepath.Base(path), "%016x"+segmentSuffix, &n); err != nil {
-			return fmt.Errorf("spool: %q does not belong there: move it away", path)
+			failed = errors.Join(failed, fmt.Errorf("spool: %q does not belong there: move it away", path))
+			continue
 		}
-		s.next = max(s.next, n+1)
+		next = max(next, n+1)
 		seg, err := take(path)
 		switch {
 		case err != nil:
-			return fmt.Errorf("spool: %w", err)
+			failed = errors.Join(failed, fmt.Errorf("spool: %w", err))
 		case seg == nil:
-			s.others = true
+			others = true
 		case seg.size == 0: // a crash came before anything was written
 			os.Remove(path) // or it is there at the next start again, and does no harm
 			seg.file.Close()
 		default:
-			s.files = append(s.files, seg)
+			left = append(left, seg)
 		}
 	}
-	if len(s.files) > 0 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.files, s.next, s.others = append(s.files, left...), max(s.next, next), others
+	if len(left) > 0 {
 		s.wake()
 	}
-	return nil
+	return failed
 }
 
 // take opens the file at path and locks it; nil if another process has it.
