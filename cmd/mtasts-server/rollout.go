@@ -130,6 +130,9 @@ func printRollout(out io.Writer, v *app.RolloutView) error {
 	if v.Guarded != "" {
 		fmt.Fprintf(out, "  %s\n", v.Guarded)
 	}
+	if v.Kept != "" {
+		fmt.Fprintf(out, "  %s\n", v.Kept)
+	}
 	if v.Next == nil {
 		fmt.Fprintf(out, "  there is no next step to take\n\n")
 		return nil

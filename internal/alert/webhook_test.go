@@ -91,7 +91,7 @@ func TestWebhookAnswers(t *testing.T) {
 		again  bool
 		want   string
 	}{
-		{"gone", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no\x1b[31m\nsuch hook", 410) }, false, `410 Gone: no\x1b[31m such hook`},
+		{"gone", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no\x1b[31m\nsuch hook", http.StatusGone) }, false, `410 Gone: no\x1b[31m such hook`},
 		{"too large", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(413) }, false, "413"},
 		{"wrong secret", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, true, "401"},
 		{"not there for a moment", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, true, "404"},

@@ -195,14 +195,19 @@ func arrived(x *judged) bool {
 	return v.Mode == goal.Mode && v.MaxAge >= time.Duration(goal.MaxAge)*time.Second
 }
 
-// lastStep returns when the policy that is served became stricter than the one before.
+// lastStep returns when the policy that is served became stricter than the one before. Other
+// edits may have come since.
 func lastStep(f rollout.Facts) (time.Time, bool) {
-	n := len(f.Versions)
-	if n < 2 {
-		return time.Time{}, false
+	for i := len(f.Versions) - 1; i > 0; i-- {
+		was, is := f.Versions[i-1], f.Versions[i]
+		switch {
+		case is.Mode != mtasts.ModeEnforce:
+			return time.Time{}, false
+		case was.Mode != mtasts.ModeEnforce || was.MaxAge < is.MaxAge:
+			return is.From, true
+		}
 	}
-	was, is := f.Versions[n-2], f.Versions[n-1]
-	return is.From, is.Mode == mtasts.ModeEnforce && (was.Mode != mtasts.ModeEnforce || was.MaxAge < is.MaxAge)
+	return time.Time{}, false
 }
 
 // alarming reports whether there is an alarm that holds others back. Failures that nobody

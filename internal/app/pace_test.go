@@ -165,3 +165,28 @@ func TestOnlyWhoStoppedGoesOn(t *testing.T) {
 		t.Error("what the process before had stopped does not go on")
 	}
 }
+
+// A step is one for as long as it is fresh, whatever was edited since.
+func TestLastStep(t *testing.T) {
+	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	v := func(hours int, mode mtasts.Mode, days int) rollout.Version {
+		return rollout.Version{Mode: mode, MaxAge: time.Duration(days) * 24 * time.Hour, From: now.Add(time.Duration(hours) * time.Hour)}
+	}
+	for name, c := range map[string]struct {
+		versions []rollout.Version
+		want     int // hours; -1 for none
+	}{
+		"nothing":               {nil, -1},
+		"new":                   {[]rollout.Version{v(0, "enforce", 1)}, -1},
+		"to enforce":            {[]rollout.Version{v(0, "testing", 1), v(1, "enforce", 1)}, 1},
+		"longer":                {[]rollout.Version{v(0, "testing", 1), v(1, "enforce", 1), v(2, "enforce", 7)}, 2},
+		"other MX hosts since":  {[]rollout.Version{v(0, "testing", 1), v(1, "enforce", 1), v(2, "enforce", 1)}, 1},
+		"shorter since":         {[]rollout.Version{v(0, "testing", 1), v(1, "enforce", 7), v(2, "enforce", 1)}, 1},
+		"back to testing since": {[]rollout.Version{v(0, "testing", 1), v(1, "enforce", 7), v(2, "testing", 7)}, -1},
+	} {
+		at, ok := lastStep(rollout.Facts{Versions: c.versions})
+		if ok != (c.want >= 0) || ok && !at.Equal(now.Add(time.Duration(c.want)*time.Hour)) {
+			t.Errorf("%s: %v, %t", name, at, ok)
+		}
+	}
+}

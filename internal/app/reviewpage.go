@@ -75,7 +75,12 @@ func driftCodes() (codes []string) {
 
 // judgeAll says where each domain stands, and where it stood when the period began.
 func (b *pageBuilder) judgeAll() error {
-	err := b.judge.each(b.ctx, b.view.snap.Domains, func(x *judged) error {
+	names := b.view.Names()
+	known, err := b.known(names)
+	if err != nil {
+		return err
+	}
+	err = b.judge.each(b.ctx, pick(known, names), func(x *judged) error {
 		v := x.verdict
 		line := review.DomainLine{Domain: x.domain.Name, Step: string(v.Step), Since: v.Since, Was: string(stepAt(x, b.since))}
 		if next := x.next(); next != (rollout.Next{}) {

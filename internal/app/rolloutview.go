@@ -31,6 +31,7 @@ type RolloutView struct {
 	Auto      bool         `json:"auto,omitempty"`   // the server takes the step itself
 	Override  string       `json:"override,omitempty"`
 	Guarded   string       `json:"guarded,omitempty"` // its table says enforce, and testing is served
+	Kept      string       `json:"kept,omitempty"`    // there is no good table, and what was published last is served
 	File      string       `json:"file"`              // of its table
 	Edit      []string     `json:"edit,omitempty"`    // the next edit, as a difference
 }
@@ -91,17 +92,33 @@ func (r *Rollout) Reviews() bool { return r.view.snap.Settings.Review.On }
 
 // Each calls f with where each of domains stands, in no order.
 func (r *Rollout) Each(ctx context.Context, domains []string, f func(*RolloutView) error) error {
+	known, err := r.known(domains)
+	if err != nil {
+		return err
+	}
+	configured := byName(r.view.snap, domains)
+	return r.judge.each(ctx, pick(known, domains), func(x *judged) error {
+		v := r.show(x)
+		if configured[v.Domain] == nil {
+			v.Kept, v.Edit = "no file names it, or its table has an error (mtasts-server check): it is served as it was published last", nil
+		}
+		return f(v)
+	})
+}
+
+// known finds domains that are configured, or served as they were published last.
+func (r *Rollout) known(domains []string) (map[string]*config.Domain, error) {
 	known := byName(r.view.snap, domains)
 	for _, name := range domains {
 		if known[name] == nil {
 			e, ok := r.view.ledger.Lookup(name)
 			if !ok {
-				return fmt.Errorf("%q is neither configured nor published; %s", name, nextStep(r.view.snap, name))
+				return nil, fmt.Errorf("%q is neither configured nor published; %s", name, nextStep(r.view.snap, name))
 			}
 			known[name] = published(e)
 		}
 	}
-	return r.judge.each(ctx, pick(known, domains), func(x *judged) error { return f(r.show(x)) })
+	return known, nil
 }
 
 func (r *Rollout) show(x *judged) *RolloutView {

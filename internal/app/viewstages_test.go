@@ -79,6 +79,9 @@ func TestRolloutEndsWithTheTable(t *testing.T) {
 	if lines := edit(&d, rollout.Next{Mode: mtasts.ModeEnforce, MaxAge: 24 * time.Hour}); lines[0] != ` [domains."testing.example"]` {
 		t.Errorf("an alias has no table: %q", lines)
 	}
+	if v := show("testing.example"); v.Kept != "" {
+		t.Errorf("it is configured: %q", v.Kept)
+	}
 	pace(20)
 	if v := show("low.example"); !v.Auto || v.Step != "enforce-short" || v.Next == nil || v.Next.MaxAge != 2*86400 {
 		t.Errorf("low.example on the way: %+v", v)

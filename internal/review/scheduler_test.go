@@ -660,3 +660,25 @@ func TestUnseen(t *testing.T) {
 		})
 	})
 }
+
+// A process that does not know a domain gives it up when nobody could look at it for days.
+// One that knows it has it looked at on.
+func TestGivenUpByAnother(t *testing.T) {
+	bubble(t, func(t *testing.T, s *review.Store) {
+		w := newWorld(names(review.Testing, 1)...)
+		w.always(w.domains[0].Name, review.Look{})
+		run(t, w.options(s), func(*review.Scheduler) {
+			wait(3 * 24 * time.Hour)
+			if err := s.Tidy(t.Context(), func(string) bool { return false }); err != nil {
+				t.Fatal(err)
+			}
+			if w.count(); len(w.configured()) != 1 {
+				t.Fatal("it is not configured")
+			}
+			wait(3 * time.Hour)
+			if w.count() == 0 {
+				t.Error("nobody looks at it any more")
+			}
+		})
+	})
+}

@@ -16,7 +16,7 @@ func (s *Scheduler) turn(ctx context.Context) (more bool) {
 		s.counted = now
 	}
 	if elapsed(now, s.tidied, tidyEach) && s.tell("what is old is not given up", s.store.Tidy(ctx, s.known)) {
-		s.tidied = now
+		s.tidied, s.enlisted = now, nil // another process may have given up what only we know
 	}
 	s.tell("edited domains are not looked at", s.takeTouched(ctx))
 	jobs, err := s.due(ctx, now)
