@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -53,6 +54,7 @@ type Spool struct {
 	others   bool          // another process has files here
 	arrived  chan struct{} // has a value when there is something to read
 	memory   *semaphore.Weighted
+	looked   time.Time // when files of others were looked for; it is for Next
 }
 
 // segment is one file.
@@ -63,7 +65,10 @@ type segment struct {
 	size    int64    // what is there to stay
 	read    int64    // what was read
 	stored  int64    // what was stored of it
+	left    bool     // another process left it, and may have ended in the middle of a record
 	keep    bool     // it stays, for people: there is what can neither be read nor copied
+
+	bad map[int64]int64 // what cannot be read: from where, how much; it is for Next
 }
 
 // group is what is brought to disk at once, as that takes the same time for one and many.
@@ -82,6 +87,9 @@ func OpenSpool(dir string, limit int64, log *slog.Logger) (*Spool, error) {
 	}
 	s := &Spool{dir: dir, limit: limit, log: log, arrived: make(chan struct{}, 1), memory: semaphore.NewWeighted(maxWriting)}
 	if err := s.adopt(); err != nil {
+		for _, seg := range s.files {
+			seg.file.Close() // another process may have it
+		}
 		return nil, err
 	}
 	return s, nil
@@ -89,6 +97,7 @@ func OpenSpool(dir string, limit int64, log *slog.Logger) (*Spool, error) {
 
 // adopt takes the files that nobody has: a process left them that has ended.
 func (s *Spool) adopt() error {
+	s.looked = time.Now()
 	paths, err := filepath.Glob(filepath.Join(s.dir, "*"+segmentSuffix))
 	if err != nil {
 		return fmt.Errorf("spool: %w", err)
@@ -140,7 +149,7 @@ func take(path string) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	seg := &segment{path: path, file: f}
+	seg := &segment{path: path, file: f, left: true, bad: map[int64]int64{}}
 	if !lockFile(f) || !seg.inPlace() {
 		f.Close()
 		return nil, nil

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -293,8 +294,8 @@ func TestSpoolEmptyFile(t *testing.T) {
 	}
 }
 
-// What is taken away is not written to any more, nobody is told that it stays, and those that
-// come after it do not wait for it.
+// What is taken away is not written to any more, nobody is told that it stays, and what was
+// promised before is read all the same.
 func TestSpoolTakenAway(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	s := openSpool(t, dir, 1<<20)
@@ -329,11 +330,64 @@ func TestSpoolTakenAway(t *testing.T) {
 		t.Errorf("a crash would leave %q", got)
 	}
 	add(t, s, "six")
-	if got := drain(t, s); !slices.Equal(got, []string{"five", "six"}) {
+	if got := drain(t, s); !slices.Equal(got, []string{"four", "five", "six"}) {
 		t.Errorf("read %q", got)
 	}
 	if left := spoolFiles(t, dir, ""); len(left) != 0 {
 		t.Errorf("there is %q", left)
+	}
+}
+
+// What was taken away, or written over, is there still for who has it: it was promised.
+func TestSpoolTakenAwayIsRead(t *testing.T) {
+	dir := t.TempDir()
+	s := openSpool(t, dir, 1<<20)
+	add(t, s, "one")
+	file := spoolFiles(t, dir, ".spool")[0]
+	if err := errors.Join(os.Remove(file), os.WriteFile(file, []byte("of another"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if got := drain(t, s); !slices.Equal(got, []string{"one"}) {
+		t.Errorf("read %q", got)
+	}
+	if left := spoolFiles(t, dir, ""); !slices.Equal(left, []string{file}) {
+		t.Errorf("there is %q", left)
+	}
+}
+
+// What the disk has changed of the file that is written to takes nothing along that came
+// behind it.
+func TestSpoolBitRotOfOpenFile(t *testing.T) {
+	dir := t.TempDir()
+	s := openSpool(t, dir, 1<<20)
+	add(t, s, "one")
+	file := spoolFiles(t, dir, ".spool")[0]
+	fi, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	add(t, s, "two")
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.WriteAt([]byte{0xff}, fi.Size()) // the length of the second
+	f.Close()
+	b, err := s.Next(t.Context(), 9, 1<<20)
+	if err != nil || len(b.Arrivals) != 1 {
+		t.Fatalf("%+v, %v", b, err)
+	}
+	s.Again(b) // the database is away
+	add(t, s, "three")
+	if got := drain(t, s); !slices.Equal(got, []string{"one", "three"}) {
+		t.Errorf("read %q", got)
+	}
+	copies := spoolFiles(t, dir, ".damaged")
+	if len(copies) != 1 {
+		t.Fatalf("there is %q", copies)
+	}
+	if kept, err := os.ReadFile(copies[0]); err != nil || bytes.Count(kept, []byte("two")) != 1 {
+		t.Errorf("the copy is %q, %v", kept, err)
 	}
 }
 
@@ -366,6 +420,25 @@ func TestSpoolOfTwo(t *testing.T) {
 		again.Stored(b)
 		if left := spoolFiles(t, dir, ""); len(left) != 0 {
 			t.Errorf("there is %q", left)
+		}
+	})
+}
+
+// Nor does what one leaves wait for a time when nothing comes in.
+func TestSpoolOfTwoBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		add(t, openSpool(t, dir, 1<<20), "left")
+		s := openSpool(t, dir, 1<<20)
+		crash(t, dir)
+		var got []string
+		for range 60 {
+			add(t, s, "new")
+			got = append(got, drain(t, s)...)
+			time.Sleep(time.Second)
+		}
+		if !slices.Contains(got, "left") {
+			t.Errorf("what was left is not read within a minute: %d others are", len(got))
 		}
 	})
 }

@@ -4,9 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"time"
 )
@@ -28,28 +26,28 @@ func (s *Spool) Next(ctx context.Context, count int, bytes int64) (*Batch, error
 		s.mu.Lock()
 		seg, others := s.unread(), s.others
 		s.mu.Unlock()
-		if seg != nil {
-			b, err := s.read(seg, count, bytes)
-			if errors.Is(err, fs.ErrNotExist) {
-				s.forget(seg)
-				continue
+		wait := time.Until(s.looked.Add(adoptEvery))
+		if others && wait <= 0 { // however much there is to read
+			if err := s.adopt(); err != nil {
+				return nil, err
 			}
-			if err != nil || len(b.Arrivals) > 0 {
-				return b, err
+			continue
+		}
+		if seg != nil {
+			b := s.read(seg, count, bytes)
+			if len(b.Arrivals) > 0 {
+				return b, nil
 			}
 			s.Stored(b) // it was damaged, and is out of the way
 			continue
 		}
 		var again <-chan time.Time
 		if others {
-			again = time.After(adoptEvery)
+			again = time.After(wait)
 		}
 		select {
 		case <-s.arrived:
 		case <-again:
-			if err := s.adopt(); err != nil {
-				return nil, err
-			}
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -66,18 +64,20 @@ func (s *Spool) unread() *segment {
 	return nil
 }
 
-func (s *Spool) read(seg *segment, count int, limit int64) (*Batch, error) {
-	f, err := os.Open(seg.path)
-	if err != nil {
-		return nil, fmt.Errorf("spool: %w", err)
-	}
-	defer f.Close()
+// read reads what is in seg by the file that is open: it has all that was promised, wherever
+// somebody moved it, or whatever was put in its place.
+func (s *Spool) read(seg *segment, count int, limit int64) *Batch {
 	s.mu.Lock()
 	from, end := seg.read, seg.size
 	s.mu.Unlock()
-	r := bufio.NewReaderSize(io.NewSectionReader(f, from, end-from), 1<<16)
+	r := bufio.NewReaderSize(io.NewSectionReader(seg.file, from, end-from), 1<<16)
 	b := &Batch{seg: seg, end: from}
 	for len(b.Arrivals) < count && b.end-from < limit && b.end < end {
+		if n := seg.bad[b.end]; n > 0 { // it is read again, as the database was away
+			_, _ = r.Discard(int(n))
+			b.end += n
+			continue
+		}
 		a, n, err := decodeArrival(r)
 		switch {
 		case err == nil:
@@ -85,44 +85,31 @@ func (s *Spool) read(seg *segment, count int, limit int64) (*Batch, error) {
 		case n > 0:
 			s.keepDamaged(seg, b.end, n, err)
 		default:
-			s.cut(b, end, err)
-			end = b.end
+			s.pass(b, end, err)
+			n = end - b.end
+		}
+		if err != nil {
+			seg.bad[b.end] = n
 		}
 		b.end += n
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	seg.read = b.end
-	return b, nil
-}
-
-// forget gives up a file that somebody took away: who comes after it is not to wait for it.
-// Where it comes back, it is read at the next start.
-func (s *Spool) forget(seg *segment) {
-	s.mu.Lock()
-	defer s.unlock()
-	s.log.Error("a file of the spool is gone, and the reports in it with it; put it back and start again to have them", "file", seg.path, "bytes", seg.size-seg.stored)
-	seg.stored = seg.size
-	s.finish(seg)
-	s.remove(seg)
+	return b
 }
 
 // tornAtMost is how much a crash may leave half written as a rule. More may be a length that
 // the disk has changed, with good records behind it.
 const tornAtMost = 1 << 20
 
-// cut takes the end off a file, as a crash left it in the middle of a record. That was
-// promised to nobody, unless the disk is at fault: so a copy is kept where it is more.
-func (s *Spool) cut(b *Batch, end int64, why error) {
+// pass passes over the rest of what is to be read: of a file that a crash left, half a record,
+// which was promised to nobody, unless the disk is at fault. So a copy is kept where it is
+// more, or of this process. What is written behind it meanwhile is not touched.
+func (s *Spool) pass(b *Batch, end int64, why error) {
 	torn := errors.Is(why, io.ErrUnexpectedEOF) || errors.Is(why, io.EOF)
-	if !torn || end-b.end > tornAtMost {
+	if !b.seg.left || !torn || end-b.end > tornAtMost {
 		s.keepDamaged(b.seg, b.end, end-b.end, why)
-	}
-	s.mu.Lock()
-	defer s.unlock()
-	b.seg.size = b.end
-	if b.seg.stored >= b.seg.size {
-		s.remove(b.seg)
 	}
 }
 
@@ -131,7 +118,7 @@ func (s *Spool) cut(b *Batch, end int64, why error) {
 func (s *Spool) keepDamaged(seg *segment, from, n int64, why error) {
 	to := seg.path + damagedSuffix
 	s.log.Error("the spool has what cannot be read; a copy is kept", "file", to, "from", from, "bytes", n, "err", why)
-	if err := copyPart(seg.path, to, from, n); err != nil {
+	if err := copyPart(seg.file, to, from, n); err != nil {
 		s.log.Error("copying what cannot be read of the spool; the whole file is kept", "file", to, "err", err)
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -139,12 +126,7 @@ func (s *Spool) keepDamaged(seg *segment, from, n int64, why error) {
 	}
 }
 
-func copyPart(path, to string, from, n int64) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
+func copyPart(f *os.File, to string, from, n int64) error {
 	w, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
 	if err != nil {
 		return err

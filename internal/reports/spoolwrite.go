@@ -31,7 +31,9 @@ func (s *Spool) unlock() {
 		if e.seg.keep {
 			remove = func(path string) error { return os.Rename(path, path+damagedSuffix) }
 		}
-		if err := remove(e.seg.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if !e.seg.inPlace() { // what stands there is of somebody else
+			s.log.Warn("a file of the spool was moved or removed; what was in it is stored", "file", e.seg.path)
+		} else if err := remove(e.seg.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			s.log.Warn("a file of the spool cannot be removed; it is read again at the next start, without effect", "err", err)
 		}
 		e.seg.file.Close() // all of it was synced, or is of no use
@@ -116,7 +118,7 @@ func (s *Spool) current() (*segment, error) {
 			os.Remove(path)
 			return nil, err
 		}
-		if seg := (&segment{path: path, file: f, writing: true}); lockFile(f) && seg.inPlace() {
+		if seg := (&segment{path: path, file: f, writing: true, bad: map[int64]int64{}}); lockFile(f) && seg.inPlace() {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.files = append(s.files, seg)
