@@ -59,7 +59,7 @@ func (s *steward) pace(ctx context.Context) {
 			return nil
 		})
 	}
-	s.tell(err)
+	s.tell(&s.pacing, err)
 	if err != nil {
 		s.unsure()
 		return

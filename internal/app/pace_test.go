@@ -1,8 +1,11 @@
 package app
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -145,6 +148,27 @@ func TestNoStepWithoutALedger(t *testing.T) {
 	step()
 	y.want(auto, "once it is mended", "enforce 1d")
 	y.want(hand, "once it is mended", "enforce 1d")
+}
+
+// What is amiss with looking at all domains is told of, and tried again, until that goes well:
+// that a few can be looked at mends nothing.
+func TestTroubleOfAllOutlivesThatOfFew(t *testing.T) {
+	y := newHousehold(t, "refuse")
+	y.move("a.example", "testing", "1d", false)
+	y.save()
+	s := y.app.steward
+	open := s.open
+	s.open = func(context.Context, string) ([]string, error) { return nil, errors.New("it is gone") }
+	s.pace(t.Context())
+	s.attend(t.Context())
+	if lines := strings.Join(s.amiss(), "\n"); !strings.Contains(lines, "it is gone") || !s.failed() {
+		t.Errorf("amiss: %q, failed: %t", lines, s.failed())
+	}
+	s.open = open
+	s.pace(t.Context())
+	if lines := strings.Join(s.amiss(), "\n"); lines != "" || s.failed() {
+		t.Errorf("then amiss: %q, failed: %t", lines, s.failed())
+	}
 }
 
 // That the rollout goes on is told by the process that had stopped it, and not each hour by

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -51,12 +52,12 @@ type steward struct {
 
 	said map[string]*config.Circumstances // what tables say, and said, of what is served; pace's alone
 
-	mu      sync.Mutex
-	trouble []string
-	stopped string // why nobody moves on, as of the last pace
-	unseen  bool   // the evidence could not be looked at
-	steps   map[rollout.Step]int
-	alarms  map[string]map[string]bool // by domain: what people were told of; nil: not known yet
+	mu        sync.Mutex
+	attending error  // why the evidence could not be looked at, as of the last attend
+	pacing    error  // likewise, as of the last pace: that a few can be looked at mends nothing
+	stopped   string // why nobody moves on, as of the last pace
+	steps     map[rollout.Step]int
+	alarms    map[string]map[string]bool // by domain: what people were told of; nil: not known yet
 }
 
 // newSteward returns a steward of what p publishes.
@@ -165,7 +166,7 @@ func (s *steward) attend(ctx context.Context) {
 		before.before = true
 		err = before.each(ctx, pick(known, edits), s.warn)
 	}
-	s.tell(err)
+	s.tell(&s.attending, err)
 	if changed || s.stager.hasChanged() {
 		s.look()
 	}
@@ -180,19 +181,17 @@ func (s *steward) warn(x *judged) error {
 	return nil
 }
 
-func (s *steward) tell(err error) {
+// tell notes why the evidence could not be looked at, or that it could.
+func (s *steward) tell(of *error, why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.trouble, s.unseen = nil, err != nil
-	if err != nil && !errors.Is(err, context.Canceled) {
-		s.trouble = append(s.trouble, "the evidence for the next steps of the rollout cannot be looked at; all policies stay as they are: "+err.Error())
-	}
+	*of = why
 }
 
 func (s *steward) failed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.unseen
+	return s.attending != nil || s.pacing != nil
 }
 
 var (
@@ -221,7 +220,10 @@ func (s *steward) amiss() []string {
 		return nil
 	}
 	s.mu.Lock()
-	lines := slices.Clone(s.trouble)
+	var lines []string
+	if err := cmp.Or(s.attending, s.pacing); err != nil && !errors.Is(err, context.Canceled) {
+		lines = append(lines, "the evidence for the next steps of the rollout cannot be looked at; all policies stay as they are: "+err.Error())
+	}
 	if s.stopped != "" {
 		lines = append(lines, "no more domains are moved on by themselves: "+s.stopped)
 	}
