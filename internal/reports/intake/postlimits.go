@@ -13,12 +13,13 @@ const MaxPosted = tlsrpt.MaxPackedSize
 
 // PostLimits bound what strangers can take. Zero stands for the default.
 type PostLimits struct {
-	// Bytes of bodies held at a time. The default is 40 MiB. One half is for bodies up to
-	// 256 KiB, which nearly all are, so that large ones cannot shut them out.
+	// Bytes of bodies held at a time. The default is 40 MiB. Nine of 20 are for bodies up to
+	// 256 KiB, which nearly all are, so that large ones cannot shut them out; and of neither
+	// part can one address take all.
 	Bytes int64
 
 	// BytesPerAddress held at a time, per IPv4 address or IPv6 /64. The default is
-	// 24 MiB: one body of the largest kind, while it grows.
+	// 20 MiB: one body of the largest kind, while it grows.
 	BytesPerAddress int64
 
 	// RequestsPerAddress at a time. The default is 64: a large sender posts a report for
@@ -39,7 +40,7 @@ type PostLimits struct {
 func (l PostLimits) withDefaults() PostLimits {
 	return PostLimits{
 		Bytes:              cmp.Or(l.Bytes, 40<<20),
-		BytesPerAddress:    cmp.Or(l.BytesPerAddress, 24<<20),
+		BytesPerAddress:    cmp.Or(l.BytesPerAddress, 20<<20),
 		RequestsPerAddress: cmp.Or(l.RequestsPerAddress, 64),
 		Wait:               cmp.Or(l.Wait, 3*time.Second),
 		BodyTime:           cmp.Or(l.BodyTime, time.Minute),
@@ -51,7 +52,7 @@ func (l PostLimits) withDefaults() PostLimits {
 func (l PostLimits) check() error {
 	switch {
 	case l.Bytes < 4*MaxPosted:
-		return errors.New("one half of the room is less than two bodies of the largest kind")
+		return errors.New("the room for large bodies is less than two bodies of the largest kind")
 	case l.BytesPerAddress < 2*MaxPosted:
 		return errors.New("less room for one address than for one body of the largest kind, while it grows")
 	case l.RequestsPerAddress < 0 || l.Wait < 0 || l.BodyTime < 0 || l.PieceTime < 0:

@@ -35,9 +35,10 @@ type postShare struct {
 }
 
 func newPostRoom(l PostLimits) *postRoom {
+	small := l.Bytes / 20 * 9
 	return &postRoom{
 		limits: l, shares: map[netip.Prefix]*postShare{},
-		small: semaphore.NewWeighted(l.Bytes / 2), large: semaphore.NewWeighted(l.Bytes - l.Bytes/2),
+		small: semaphore.NewWeighted(small), large: semaphore.NewWeighted(l.Bytes - small),
 	}
 }
 

@@ -100,6 +100,28 @@ func TestPostHasRoomForSmallOnes(t *testing.T) {
 	}
 }
 
+// As it is by default one address cannot take all the room for large ones.
+func TestPostRoomOfOneAddress(t *testing.T) {
+	g := newGate(1<<20 - 1)
+	w := startPost(t, intake.PostOptions{Deliver: g.deliver, Client: clientByHeader, Limits: intake.PostLimits{Wait: 30 * time.Millisecond}}, policyserve.Options{}, nil)
+	var wg sync.WaitGroup
+	for _, mib := range []int{6, 6, 4, 2, 1} {
+		wg.Go(func() { w.send(t, "192.0.2.1", mib<<20-1) })
+		<-g.arrived
+	}
+	other := make(chan int)
+	go func() { other <- w.send(t, "192.0.2.2", 3<<19) }()
+	select {
+	case <-g.arrived:
+		close(g.open)
+		<-other
+	case got := <-other:
+		t.Errorf("one address took all the room: %d", got)
+		close(g.open)
+	}
+	wg.Wait()
+}
+
 // What one address takes, others have still.
 func TestPostSharesOfAddresses(t *testing.T) {
 	for name, limits := range map[string]intake.PostLimits{
