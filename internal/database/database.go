@@ -126,7 +126,12 @@ func (db *DB) SQL(statement string) string {
 
 // Write has f make changes that are all made, or none. Several processes may do so at a
 // time; they wait for each other where they must.
-func (db *DB) Write(ctx context.Context, f func(*sql.Tx) error) error {
+func (db *DB) Write(ctx context.Context, f func(*sql.Tx) error) (err error) {
+	defer func() {
+		if end := ctx.Err(); err != nil && end != nil && !errors.Is(err, end) { // as that the connection is bad, or the transaction over
+			err = fmt.Errorf("%w: %w", end, err)
+		}
+	}()
 	if err := db.replaced(); err != nil {
 		return err
 	}

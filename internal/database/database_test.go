@@ -191,6 +191,25 @@ func TestBadURL(t *testing.T) {
 }
 
 // Two that wait for each other both get through.
+// Who ends a change in the middle hears that, and not what it did to the connection.
+func TestWriteEnded(t *testing.T) {
+	databasetest.Each(t, func(t *testing.T, o database.Options) {
+		db := open(t, o)
+		ctx, cancel := context.WithCancel(t.Context())
+		err := db.Write(ctx, func(tx *sql.Tx) error {
+			cancel()
+			for {
+				if _, err := tx.Exec("SELECT 1"); err != nil {
+					return err
+				}
+			}
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}
+
 func TestWriteAgain(t *testing.T) {
 	databasetest.Each(t, func(t *testing.T, o database.Options) {
 		db := open(t, o)
