@@ -108,8 +108,8 @@ func readPlan(t *table) *Plan {
 		to   **int
 	}{{"windows", &g.Windows}, {"active_windows", &g.ActiveWindows}, {"reporters", &g.Reporters}, {"current_reporters", &g.CurrentReporters}} {
 		if n, ok := r.int(f.name, "14"); ok {
-			if n < 0 || n > 366 {
-				r.errorf(f.name, "", "write "+f.name+" = 14", "%s: %d is out of range, 0 to 366", f.name, n)
+			if n < 0 || n > mostDays {
+				r.errorf(f.name, "", "write "+f.name+" = 14", "%s: %d is out of range, 0 to %d", f.name, n, mostDays)
 			}
 			v := int(n)
 			*f.to = &v
@@ -122,7 +122,7 @@ func readPlan(t *table) *Plan {
 		{"lag", &g.Lag}, {"silence", &g.Silence}, {"tlsrpt_live", &g.TLSRPTLive}, {"check_age", &g.CheckAge}, {"refresh", &g.Refresh}, {"queue", &g.Queue},
 	} {
 		if d, ok := r.duration(f.name, "3d"); ok {
-			if d < 0 || d > 366*day {
+			if d < 0 || d > mostDays*day {
 				r.errorf(f.name, "", "write "+f.name+` = "3d"`, "%s: %s is out of range, nothing to a year", f.name, d)
 			}
 			*f.to = &d

@@ -11,7 +11,7 @@ import (
 const (
 	advisedWindows   = 14
 	advisedReporters = 2
-	mostClean        = 366 // days; reports of more are not looked at
+	mostDays         = 366 // reports of more are not looked at
 )
 
 // misfit says which numbers do not fit each other, or nothing; "" where all is well.
@@ -48,8 +48,8 @@ func (g *Gates) misfitLadder() (key, why string) {
 			return "ladder", fmt.Sprintf("ladder: a max_age of %s is out of range", r.MaxAge)
 		case i > 0 && r.MaxAge <= g.Ladder[i-1].MaxAge:
 			return "ladder", fmt.Sprintf("ladder: a max_age of %s after %s, want a greater one", r.MaxAge, g.Ladder[i-1].MaxAge)
-		case i > 0 && (r.Clean < 1 || r.Clean > mostClean):
-			return "ladder", fmt.Sprintf("ladder: %d clean days, want 1 to %d", r.Clean, mostClean)
+		case i > 0 && (r.Clean < 1 || r.Clean > mostDays):
+			return "ladder", fmt.Sprintf("ladder: %d clean days, want 1 to %d", r.Clean, mostDays)
 		}
 	}
 	return "", ""

@@ -35,7 +35,7 @@ func TestNumbersThatConfigTakes(t *testing.T) {
 		}
 	}
 	for _, clean := range []int{0, 1, 366, 367} {
-		add(fmt.Sprintf(`ladder = [{ max_age = "1d" }, { max_age = "366d", clean = %d }]`, clean))
+		add(fmt.Sprintf(`ladder = [{ max_age = "1d" }, { max_age = "365d", clean = %d }]`, clean))
 	}
 	if err := os.WriteFile("main.toml", []byte("policies = [\"all.toml\"]\n"), 0o600); err != nil {
 		t.Fatal(err)
