@@ -3,7 +3,6 @@ package config
 import (
 	"encoding/base64"
 	"net/netip"
-	"net/url"
 	"strings"
 	"time"
 
@@ -221,14 +220,7 @@ func readHook(base string, t *table) *DNSHook {
 	if len(h.Command) > 0 && strings.ContainsRune(h.Command[0], '/') {
 		h.Command[0] = absolute(base, h.Command[0])
 	}
-	if s, ok := t.string("url", `"https://hooks.example.net/dns"`); ok {
-		u, err := url.Parse(s)
-		local := err == nil && isLocal(u.Hostname())
-		if err != nil || u.Hostname() == "" || u.Scheme != "https" && (u.Scheme != "http" || !local) {
-			t.errorf("url", "", `write url = "https://hooks.example.net/dns"; http is for this machine only`, "url: %q is no https URL", s)
-		}
-		h.URL = s
-	}
+	h.URL, _ = readHookURL(t, "https://hooks.example.net/dns")
 	h.Secret, h.SecretFile = readSecret(base, t)
 	if v, ok := t.duration("timeout", "30s"); ok {
 		if v < time.Second || v > maxHookTimeout {

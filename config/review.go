@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net"
 	"net/mail"
 	"net/netip"
@@ -115,10 +116,10 @@ func readAlerts(base string, t *table) Alerts {
 
 func readWebhook(base string, t *table) *Webhook {
 	w := &Webhook{}
-	w.URL, _ = t.string("url", `"https://hooks.example.net/mtasts"`)
-	u, err := url.Parse(w.URL)
-	if err != nil || u.Hostname() == "" || u.Scheme != "https" && (u.Scheme != "http" || !isLocal(u.Hostname())) {
-		t.errorf("url", "", `write url = "https://hooks.example.net/mtasts"; http is for this machine only`, "url: it is no https URL") // and may hold a token
+	if text, ok := readHookURL(t, "https://hooks.example.net/mtasts"); ok {
+		w.URL = text
+	} else if !t.failed {
+		t.errorf("", "", `write url = "https://hooks.example.net/mtasts"`, "webhook has no url")
 	}
 	w.Secret, w.SecretFile = readSecret(base, t)
 	if (w.Secret == "") == (w.SecretFile == "") && !t.failed {
@@ -126,6 +127,16 @@ func readWebhook(base string, t *table) *Webhook {
 	}
 	t.unknown()
 	return w
+}
+
+// readHookURL reads url. What is wrong with it is said without it: it may hold a token.
+func readHookURL(t *table, example string) (text string, ok bool) {
+	text, ok = t.string("url", strconv.Quote(example))
+	u, err := url.Parse(text)
+	if ok && (err != nil || u.Hostname() == "" || u.Scheme != "https" && (u.Scheme != "http" || !isLocal(u.Hostname()))) {
+		t.errorf("url", "", fmt.Sprintf("write url = %q; http is for this machine only", example), "url: it is no https URL")
+	}
+	return text, ok
 }
 
 func isLocal(host string) bool {

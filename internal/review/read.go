@@ -44,13 +44,7 @@ func (s *Store) Unseen(ctx context.Context, limit int) ([]string, error) {
 	if err := s.Prepare(ctx); err != nil {
 		return nil, err
 	}
-	list, err := database.List(ctx, s.db, s.db, func(rows *sql.Rows) (domain string, err error) {
-		return domain, rows.Scan(&domain)
-	}, "SELECT domain FROM review_domains WHERE unknown_since > 0 AND due < ? LIMIT ?", int64(never), limit)
-	if err != nil {
-		return nil, fmt.Errorf("review: reading the schedule: %w", err)
-	}
-	return list, nil
+	return s.names(ctx, "SELECT domain FROM review_domains WHERE unknown_since > 0 AND due < ? LIMIT ?", int64(never), limit)
 }
 
 // Findings returns the findings of a domain that are open, or closed since a time: the
